@@ -1,0 +1,157 @@
+"""Start, time and end other programs; the only user of subprocess here.
+
+Every program is bounded in time and is its own session, so that it can be ended whole. This process is the reaper of
+whatever its children leave behind (daemons such as those of tsp and nq), so that `sweep` finds all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_S = 300.0
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+
+class BenchError(Exception):
+    """A program failed or did not do what it was measured for; the figure is void."""
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of every program: no settings of queuectl, and this checkout's package before others."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("QUEUECTL_")}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    return env
+
+
+def start(args: Sequence[str], *, stdin: Path | None = None, **env: str) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, silent."""
+    with open(stdin or os.devnull, "rb") as source:
+        return subprocess.Popen(
+            args,
+            stdin=source,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment() | env,
+            start_new_session=True,
+        )
+
+
+def timed(args: Sequence[str], *, stdin: Path | None = None, timeout: float = TIMEOUT_S, **env: str) -> float:
+    """Run a program to its end, silent; returns the wall seconds. Raises `BenchError` when it fails or lasts too long."""
+    began = time.perf_counter()
+    process = start(args, stdin=stdin, **env)
+    # Popen.wait(timeout) polls with pauses of up to 50 ms, which would end up in the figure.
+    watchdog = threading.Timer(timeout, kill, [process])
+    watchdog.start()
+    try:
+        process.wait()
+        took = time.perf_counter() - began
+    except BaseException:
+        kill(process)
+        raise
+    finally:
+        watchdog.cancel()
+    if process.returncode:
+        why = f"no end within {timeout:g} s" if took >= timeout else f"exit {process.returncode}"
+        raise BenchError(f"{' '.join(args)[:120]}: {why}")
+    return took
+
+
+def output(args: Sequence[str], *, timeout: float = TIMEOUT_S, **env: str) -> str:
+    """Run a program that is not measured; returns what it printed. Raises `BenchError` with its own words."""
+    try:
+        done = subprocess.run(
+            args,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environment() | env,
+            timeout=timeout,
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{' '.join(args)[:120]}: no end within {timeout:g} s") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise BenchError(f"{' '.join(args)[:120]}: exit {done.returncode} {' '.join(said)}")
+    return done.stdout.decode(errors="replace")
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a program and its session at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def stop(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
+    """Ask a program to end, and make it."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+    kill(process)
+
+
+@contextlib.contextmanager
+def running(args: Sequence[str], **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a program running for the length of the block."""
+    process = start(args, **env)
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def wait_until(done: Callable[[], bool], what: str, timeout: float = 60.0, every: float = 0.01) -> None:
+    """Look again and again until `done`; raises `BenchError` naming `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise BenchError(f"{what}: not within {timeout:g} s")
+        time.sleep(every)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, so that none escapes `sweep`."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def tree(root: int) -> list[int]:
+    """Return a process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(entry))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def sweep() -> None:
+    """End and reap every process that a benchmark left behind."""
+    for _ in range(20):
+        left = tree(os.getpid())[1:]
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.05)

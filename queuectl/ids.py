@@ -1,0 +1,41 @@
+"""New ids: random, so that eight characters tell jobs apart, and increasing within one instant, so that names keep FIFO.
+
+80 random bits: with a hundred million jobs the chance that any two share an id is below one in a hundred million.
+"""
+
+from __future__ import annotations
+
+import os
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # base32 (RFC 4648) in lower case; digits sort first
+_SYMBOLS = "".join(sorted(_ALPHABET))
+_BITS = 80
+_LENGTH = 16
+
+
+def spell(number: int) -> str:
+    """Spell an 80-bit number in 16 characters whose order is the order of the numbers."""
+    return "".join(_SYMBOLS[number >> shift & 31] for shift in range(_BITS - 5, -1, -5))
+
+
+def batch(count: int) -> list[str]:
+    """Return `count` new ids in increasing order."""
+    return sorted(spell(int.from_bytes(os.urandom(_BITS // 8))) for _ in range(count))
+
+
+class IdSource:
+    """Ids one at a time, increasing while the instant stays the same."""
+
+    def __init__(self) -> None:
+        self._instant = -1
+        self._last = ""
+
+    def new(self, instant: int) -> str:
+        """Return a new id for a job that is due at `instant`."""
+        fresh = batch(1)[0]
+        tries = 0
+        while instant == self._instant and fresh <= self._last and tries < 64:
+            fresh = batch(1)[0]
+            tries += 1
+        self._instant, self._last = instant, fresh
+        return fresh

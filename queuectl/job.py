@@ -1,0 +1,241 @@
+"""A job, as its file spells it, and what makes bytes a job (docs/spool.md, "The job file").
+
+`parse` is the one reader of job files: whatever a worker acts on has passed its checks, so nothing among the
+bytes can break a worker later. It touches no file; the caller brings the bytes.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from queuectl import clock, names
+from queuectl.errors import BadJobFile, UsageError
+
+MAX_ARGUMENT_BYTES = 131_072  # MAX_ARG_STRLEN, execve(2): one argument or variable with its NUL
+PRIORITIES = {"high": 9, "medium": 5, "low": 1}
+DEFAULT_PRIORITY = 5
+
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class State(StrEnum):
+    """Where a job is: the directory that holds its file, the word in its JSON and on the command line."""
+
+    PENDING = "pending"
+    FAILED = "failed"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    DEAD = "dead"
+
+
+class Attempt(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One run of a job, as its history keeps it; offsets are bytes in the job's log."""
+
+    attempt: Count
+    worker: str
+    started_at: str
+    finished_at: str
+    exit_code: int | None = None
+    signal: int | None = None
+    error: str | None = None
+    log_start: Offset = 0
+    log_end: Offset = 0
+
+
+class Job(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A job file. Only `command` is required of a producer; the keys after `meta` are queuectl's own.
+
+    `command` is a string for `/bin/sh -c` or a list of strings run without a shell; `timeout` is in seconds (0: none);
+    `backoff_base` is the base of the wait before the k-th retry; `*_at` are ISO 8601 instants in UTC.
+    None means: whatever the configuration says.
+    """
+
+    command: str | list[str]
+    id: str = ""
+    priority: int | str = DEFAULT_PRIORITY
+    run_at: str | None = None
+    timeout: float | str | None = None
+    max_retries: Count | None = None
+    backoff_base: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    cwd: str | None = None
+    env: dict[str, str] | None = None
+    meta: dict[str, Any] | None = None
+    state: State = State.PENDING
+    attempts: Count = 0
+    rev: Count = 0
+    created_at: str | None = None
+    updated_at: str | None = None
+    due_at: str | None = None
+    last_error: str | None = None
+    exit_code: int | None = None
+    exit: str | None = None
+    history: list[Attempt] = []
+
+    @property
+    def shell(self) -> bool:
+        """Whether the command is a line for the shell rather than a program with its arguments."""
+        return isinstance(self.command, str)
+
+    @property
+    def level(self) -> int:
+        """The priority as a number 0..9; `parse` and `check` have replaced its words."""
+        return int(self.priority)
+
+    @property
+    def timeout_s(self) -> float | None:
+        """The job's own timeout in seconds, None when the configuration decides."""
+        return None if self.timeout is None else float(self.timeout)
+
+
+_decode = msgspec.json.Decoder(Job).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(job: Job) -> bytes:
+    """Return the bytes of a job file: one line of JSON."""
+    return _encode(job) + b"\n"
+
+
+def parse(data: bytes) -> Job:
+    """Read and check the bytes of a job file.
+
+    Raises `BadJobFile` with the reason in one line; its `whole` is false when more bytes could make a job of them.
+    """
+    try:
+        job = _decode(data)
+    except RecursionError:
+        raise BadJobFile("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise BadJobFile("not UTF-8", whole=False) from None
+    except msgspec.ValidationError as error:
+        raise BadJobFile(_explain(str(error)), whole=_is_whole(data)) from None
+    except msgspec.DecodeError as error:
+        raise BadJobFile(f"not JSON: {error}" if data.strip() else "empty", whole=False) from None
+    try:
+        check(job)
+    except UsageError as error:
+        raise BadJobFile(str(error)) from None
+    return job
+
+
+def repeated_key(data: bytes) -> str | None:
+    """Return a key that one object among the bytes holds twice, or None; for bytes that `parse` accepted."""
+    import json
+
+    class Found(Exception):
+        """Carries the key out of the decoder."""
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Found(key)
+            seen.add(key)
+
+    try:
+        json.loads(data, object_pairs_hook=look)
+    except Found as found:
+        return str(found.args[0])
+    except RecursionError:
+        raise BadJobFile("nested too deeply") from None
+    return None
+
+
+def check(job: Job) -> None:
+    """Check what types cannot say, and put words into numbers; raises `UsageError` naming the field."""
+    if job.id and not names.is_id(job.id):
+        raise UsageError(f"id {job.id[:110]!r} must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
+    _check_command(job.command)
+    job.priority = parse_priority(job.priority)
+    if job.timeout is not None:
+        job.timeout = _seconds("timeout", job.timeout)
+    if job.cwd is not None:
+        _check_text("cwd", job.cwd)
+        if not job.cwd.startswith("/"):
+            raise UsageError(f"cwd {job.cwd!r} must be an absolute path")
+    for name, value in (job.env or {}).items():
+        if not name or "=" in name:
+            raise UsageError(f"env: {name!r} is not a variable's name")
+        _check_text(f"env {name}", f"{name}={value}")
+    for field in ("run_at", "due_at", "created_at", "updated_at"):
+        _check_instant(field, getattr(job, field))
+
+
+def parse_priority(value: int | str) -> int:
+    """Read a priority, 0 to 9 (9 first) or high, medium, low; raises `UsageError`."""
+    if isinstance(value, str):
+        digit = value.isascii() and value.isdigit() and len(value) < 3
+        level = int(value) if digit else PRIORITIES.get(value.lower(), -1)
+    else:
+        level = value
+    if not 0 <= level <= 9:
+        raise UsageError(f"priority {value!r} must be 0 to 9, or high, medium, low")
+    return level
+
+
+def _check_command(command: str | list[str]) -> None:
+    parts = [command] if isinstance(command, str) else command
+    if not parts or not parts[0].strip():
+        raise UsageError("command is empty")
+    for part in parts:
+        _check_text("command", part)
+
+
+def _check_text(field: str, text: str) -> None:
+    if "\0" in text:
+        raise UsageError(f"{field} holds a NUL character")
+    try:
+        size = len(text.encode()) + 1
+    except UnicodeEncodeError:
+        raise UsageError(f"{field} holds a lone surrogate, which no program can be given") from None
+    if size > MAX_ARGUMENT_BYTES:
+        raise UsageError(f"{field} is longer than the {MAX_ARGUMENT_BYTES // 1024} KiB that a program can be given")
+
+
+def _seconds(field: str, value: float | str) -> float:
+    try:
+        return clock.parse_duration(value)
+    except UsageError as error:
+        raise UsageError(f"{field}: {error}") from None
+
+
+def _check_instant(field: str, value: str | None) -> None:
+    if value is not None:
+        try:
+            clock.uniso(value)
+        except ValueError:
+            raise UsageError(f"{field}: {value!r} is not a time") from None
+        except UsageError as error:
+            raise UsageError(f"{field}: {error}") from None
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data)
+    except msgspec.ValidationError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _explain(reason: str) -> str:
+    """Turn msgspec's words into ours; an unknown key gets the nearest known one."""
+    marker = "unknown field `"
+    if marker not in reason:
+        return reason[0].lower() + reason[1:].replace("`", "").replace(" - at $.", " in ").replace(" - at $", "")
+    key = reason.split(marker, 1)[1].split("`", 1)[0]
+    return f"unknown key {key!r}{nearest(key, list(Job.__struct_fields__))}"
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return `, did you mean 'x'?` for the known word nearest to `word`, or nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, 1, 0.6)
+    return f", did you mean {close[0]!r}?" if close else ""

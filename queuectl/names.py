@@ -1,0 +1,96 @@
+"""The grammar of file names in a spool (docs/spool.md, "Names"). Pure: touches no file and no clock.
+
+A name is all that a scan needs to see: when a job is due, how urgent it is, which job it is, how it ended.
+The identity of a job is the id in its name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+SUFFIX = ".json"
+STAMP_LENGTH = 19
+
+_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_STAMP = r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{3}Z"
+_is_id = re.compile(_ID).fullmatch
+_waiting = re.compile(rf"({_STAMP})\.([0-9])\.({_ID})\.json").fullmatch
+_running = re.compile(rf"({_STAMP})\.([0-9]{{1,9}})\.({_ID})\.json").fullmatch
+_EXIT = r"[0-9]{1,3}|sig[0-9]{1,2}|timeout|lost|cancelled|nostart"
+_ended = re.compile(rf"({_STAMP})\.({_EXIT})\.({_ID})\.json").fullmatch
+
+
+class WaitingName(NamedTuple):
+    """A name in `pending/` or `failed/`: when it is due, its priority (9 first), its id."""
+
+    due: str
+    priority: int
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.due}.{self.priority}.{self.id}.json"
+
+
+class RunningName(NamedTuple):
+    """A name in `processing/`: when it was claimed, the revision that its settling will have, its id."""
+
+    started: str
+    rev: int
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.started}.{self.rev}.{self.id}.json"
+
+
+class EndedName(NamedTuple):
+    """A name in `completed/` or `dead/`: when it ended, how (`0`, `7`, `sig9`, `timeout`, …), its id."""
+
+    ended: str
+    exit: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.ended}.{self.exit}.{self.id}.json"
+
+
+Name = WaitingName | RunningName | EndedName
+
+
+def waiting(name: str) -> WaitingName | None:
+    """Read a name of `pending/` or `failed/`; None when it is not canonical."""
+    found = _waiting(name)
+    return WaitingName(found[1], int(found[2]), found[3]) if found else None
+
+
+def running(name: str) -> RunningName | None:
+    """Read a name of `processing/`; None when it is not canonical."""
+    found = _running(name)
+    return RunningName(found[1], int(found[2]), found[3]) if found else None
+
+
+def ended(name: str) -> EndedName | None:
+    """Read a name of `completed/` or `dead/`; None when it is not canonical."""
+    found = _ended(name)
+    return EndedName(found[1], found[2], found[3]) if found else None
+
+
+def is_id(text: str) -> bool:
+    """Say whether `text` may be a job's id."""
+    return _is_id(text) is not None
+
+
+def id_part(name: str) -> str:
+    """Return the id in a canonical name of any kind, fast; nonsense for other names, so check what it finds."""
+    return name.split(".", 2)[-1][: -len(SUFFIX)]
+
+
+def is_drop(name: str) -> bool:
+    """Say whether a name that is not canonical asks to be admitted: `*.json`, not hidden."""
+    return name.endswith(SUFFIX) and not name.startswith(".")
+
+
+def rejected(stamp: str, pid: int, original: str) -> str:
+    """Return the name in `rejected/` for a file called `original`, cut so that `.why` still fits in 255 bytes."""
+    raw = original.encode("utf-8", "surrogateescape")[:180]
+    return f"{stamp}.{pid}." + raw.decode("utf-8", "surrogateescape")

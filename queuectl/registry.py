@@ -1,0 +1,90 @@
+"""Which workers live: a file in `workers/` is locked by the kernel for as long as its process lives.
+
+For `status` and `worker stop` only; jobs never depend on it. No heartbeat and no time-out: a lock ends with its owner.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from queuectl import clock, disk
+from queuectl.disk import Miss
+from queuectl.tree import Tree
+
+WORKER = "worker"
+SUPERVISOR = "supervisor"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A live process: `worker` is `<host>.<pid>`, `supervisor` the pid of the one above it, `started_at` an ISO instant."""
+
+    worker: str
+    host: str
+    pid: int
+    supervisor: int
+    role: str
+    started_at: str
+
+
+def host() -> str:
+    """Return this machine's name as it may stand in a file name."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", os.uname().nodename)[:64] or "localhost"
+
+
+def worker_name() -> str:
+    """Return the name of this process as a worker, `<host>.<pid>`."""
+    return f"{host()}.{os.getpid()}"
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process of this machine has this pid."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
+def register(tree: Tree, role: str, supervisor: int, now: int) -> int:
+    """Enter this process; returns the descriptor whose lock says that it lives. Close it in forked children."""
+    info = WorkerInfo(worker_name(), host(), os.getpid(), supervisor, role, clock.iso(now))
+    stamp = clock.stamp(now)
+    draft = tree.draft_name(stamp)
+    fd = tree.directory("tmp").create(draft)
+    disk.write(fd, msgspec.json.encode(info) + b"\n")
+    disk.flock(fd)  # before it has its name, so that nobody takes it for a dead worker's
+    tree.publish(draft, "workers", f"{info.worker}.{stamp}.json")
+    return fd
+
+
+def live(tree: Tree) -> list[WorkerInfo]:
+    """Return the processes that live, workers and supervisors, in the order of their start."""
+    directory = tree.directory("workers")
+    found = []
+    for name in directory.names():
+        if not name.endswith(".json"):
+            continue
+        fd = directory.lock(name)
+        if fd is Miss.BUSY:
+            info = _read(directory, name)
+            if info:
+                found.append(info)
+        elif not isinstance(fd, Miss):
+            tree.unlink("workers", name)
+            os.close(fd)
+    return sorted(found, key=lambda info: (info.started_at, info.pid))
+
+
+def _read(directory: disk.Directory, name: str) -> WorkerInfo | None:
+    try:
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory.fd), "rb") as file:
+            return msgspec.json.decode(file.read(4096), type=WorkerInfo)
+    except (OSError, msgspec.DecodeError):
+        return None

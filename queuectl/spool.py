@@ -1,0 +1,276 @@
+"""The spool on disk: the directory tree and every transition of a job (docs/spool.md).
+
+A state is a directory and a move is a rename: this is the only module that renames, unlinks or links. It knows no
+time, no settings and no processes: instants, limits and durability are arguments. What it guarantees: a job has one
+name at every instant, nothing is overwritten, and whoever moves a file holds the lock on the inode that its name means.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from queuectl import clock, disk, job, names
+from queuectl.disk import Miss
+from queuectl.errors import BadJobFile
+from queuectl.job import Job, State
+from queuectl.tree import Tree
+
+# A moving job is seen twice in this order, never missed.
+READ_ORDER = (State.PENDING, State.FAILED, State.PROCESSING, State.COMPLETED, State.DEAD)
+WAITING = (State.PENDING, State.FAILED)
+
+
+@dataclass(slots=True)
+class Claim:
+    """A job that is ours: its file in `processing/`, and the descriptor whose lock says so."""
+
+    job: Job
+    name: str
+    fd: int
+
+    def close(self) -> None:
+        """Give the lock back; a command that inherited it still holds it."""
+        os.close(self.fd)
+
+
+class Spool(Tree):
+    """An open spool and the transitions of its jobs."""
+
+    # Putting jobs in.
+
+    def submit(self, jobs: Iterable[Job], *, now: int, durable: bool = True) -> None:
+        """Put new jobs, complete with id and due time, into `pending/`: all files first, then all names.
+
+        Raises OSError when one cannot be written; then none has been queued.
+        """
+        pending, tmp = self.directory("pending"), self.directory("tmp")
+        drafts: list[tuple[str, str]] = []
+        try:
+            encoded = [(str(waiting_name(new)), job.encode(new)) for new in jobs]
+            at_once = len(encoded) > 8 and disk.can_sync_file_system()
+            for target, data in encoded:
+                draft = self.draft_name(clock.stamp(now))
+                drafts.append((draft, target))
+                tmp.write_new(draft, data, durable=durable and not at_once)
+            if at_once and durable:
+                disk.sync_file_system(tmp)
+        except BaseException:
+            self.discard(draft for draft, _ in drafts)
+            raise
+        # CRASH: what has been renamed is queued, the rest is left in tmp/ and swept; enqueue has not said yes.
+        for draft, target in drafts:
+            os.rename(draft, target, src_dir_fd=tmp.fd, dst_dir_fd=pending.fd)
+        if durable:
+            pending.sync()
+            if at_once:
+                tmp.sync()
+
+    def admit(self, name: str, target: names.WaitingName, *, durable: bool) -> bool:
+        """Give a drop that the caller has locked and accepted its canonical name; False when the name is taken."""
+        pending = self.directory("pending")
+        if pending.lstat(str(target)) is not None:
+            return False
+        os.rename(name, str(target), src_dir_fd=pending.fd, dst_dir_fd=pending.fd)
+        if durable:
+            pending.sync()
+        return True
+
+    def lock_ids(self) -> int:
+        """Wait for the lock under which asked-for ids are settled; close the descriptor to give it back."""
+        fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.root.fd)
+        try:
+            disk.flock_wait(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def taken(self, ids: Collection[str]) -> dict[str, str]:
+        """Return those of `ids` that jobs have already, with the state of each; hold `lock_ids` meanwhile."""
+        found: dict[str, str] = {}
+        # A job on its way back to an earlier directory is met in the second look at those two.
+        for state in (*READ_ORDER, State.FAILED, State.PENDING):
+            for name in self.directory(state).names():
+                id = names.id_part(name)
+                if id in ids and id not in found and read_name(state, name):
+                    found[id] = state.value
+        return found
+
+    def open_log(self, id: str) -> int:
+        """Open a job's log for appending (and for reading it back), made when there is none."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(f"{id}.log", flags, 0o600, dir_fd=self.directory("logs").fd)
+
+    def reject(self, place: str, name: str, why: str, *, now: int) -> str | None:
+        """Move what is not a job to `rejected/`, bytes untouched, and write `why` beside it in one line.
+
+        The caller holds its lock, unless it is special. Returns its new name, or None when it had gone.
+        """
+        source, rejected = self.directory(place), self.directory("rejected")
+        target = names.rejected(clock.stamp(now), os.getpid(), name)
+        while rejected.lstat(target) or rejected.lstat(target + ".why"):
+            now += 1
+            target = names.rejected(clock.stamp(now), os.getpid(), name)
+        try:
+            os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=rejected.fd)
+        except FileNotFoundError:
+            return None
+        # CRASH: the file is kept without a reason.
+        line = " ".join(why.split()).encode("utf-8", "backslashreplace") + b"\n"
+        rejected.write_new(target + ".why", line, durable=False)
+        rejected.sync()
+        source.sync()
+        return target
+
+    # One job at a time.
+
+    def claim(self, place: str, name: str, *, now: int, limit: int, durable: bool) -> Claim | Miss:
+        """Take a waiting or ended job for ourselves: lock its file and rename it into `processing/`.
+
+        Raises `BadJobFile` when its bytes are not a job of at most `limit` bytes; it then stays where it is.
+        """
+        source, processing = self.directory(place), self.directory("processing")
+        fd = source.lock(name)
+        if isinstance(fd, Miss):
+            return fd
+        try:
+            found = self._parse(fd, place, name, limit)
+            target = str(names.RunningName(clock.stamp(now), found.rev + 1, found.id))
+            os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=processing.fd)
+            # RACE: a foreign mv may have put another file under the name meanwhile; it is then an orphan of ours.
+            if not disk.means(processing.lstat(target), os.fstat(fd)):
+                raise FileNotFoundError(errno.ENOENT, "lost to a foreign rename", name)
+            if durable:
+                processing.sync()
+                source.sync()
+        except FileNotFoundError:
+            os.close(fd)
+            return Miss.GONE
+        except BaseException:
+            # CRASH: if the rename was done, the file is an orphan in processing/, and recovery finds it unlocked.
+            os.close(fd)
+            raise
+        return Claim(found, target, fd)
+
+    def _parse(self, fd: int, place: str, name: str, limit: int) -> Job:
+        data = disk.read(fd, limit)
+        if len(data) > limit:
+            raise BadJobFile(f"larger than max_job_bytes ({limit} bytes)")
+        found = job.parse(data)
+        take_identity(found, State(place), name)
+        return found
+
+    def take_orphan(self, name: str, *, limit: int) -> Claim | Miss:
+        """Lock a job in `processing/` that nobody holds any more; raises `BadJobFile` as `claim` does."""
+        fd = self.directory("processing").lock(name)
+        if isinstance(fd, Miss):
+            return fd
+        try:
+            return Claim(self._parse(fd, "processing", name, limit), name, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def settle(self, claim: Claim, *, now: int, durable: bool) -> bool:
+        """Write the decision that `claim.job` holds, move the job to where it says, and release it.
+
+        The job's `rev` must be that of its name. Returns False when a foreign mv had taken the job away.
+        Raises OSError when the decision cannot be written; the claim then still holds.
+        """
+        processing, tmp = self.directory("processing"), self.directory("tmp")
+        draft = self.draft_name(clock.stamp(now))
+        fd = tmp.create(draft)
+        try:
+            disk.write(fd, job.encode(claim.job))
+            if durable:
+                os.fsync(fd)
+            disk.flock(fd)  # so that nobody takes the job for an orphan between the decision and the move
+            ours = disk.means(processing.lstat(claim.name), os.fstat(claim.fd))
+            if ours:
+                os.rename(draft, claim.name, src_dir_fd=tmp.fd, dst_dir_fd=processing.fd)
+        except BaseException:
+            os.close(fd)
+            self.discard([draft])
+            raise
+        if not ours:
+            self.discard([draft])
+            os.close(fd)
+            claim.close()
+            return False
+        os.close(claim.fd)
+        claim.fd = fd
+        # CRASH: decided but not moved; recovery sees the revision and finishes the move.
+        self._move(claim, durable=durable)
+        claim.close()
+        return True
+
+    def _move(self, claim: Claim, *, durable: bool) -> None:
+        processing = self.directory("processing")
+        place, target = final_place(claim.job)
+        try:
+            os.rename(claim.name, target, src_dir_fd=processing.fd, dst_dir_fd=self.directory(place).fd)
+        except FileNotFoundError:
+            return  # RACE: a recovering worker has finished the same move to the same name
+        if durable:
+            processing.sync()
+            self.directory(place).sync()
+
+    def finish_move(self, claim: Claim) -> None:
+        """Move a decided orphan to where its JSON says, and release it."""
+        try:
+            self._move(claim, durable=True)
+        finally:
+            claim.close()
+
+    def remove(self, place: str, name: str) -> bool:
+        """Delete a job's file and its log; False when it is gone, busy or not a job's file."""
+        directory = self.directory(place)
+        fd = directory.lock(name)
+        if isinstance(fd, Miss):
+            return False
+        try:
+            os.unlink(name, dir_fd=directory.fd)
+        finally:
+            os.close(fd)
+        if place != "rejected":
+            known = read_name(State(place), name)
+            if known:
+                self.unlink("logs", f"{known.id}.log")
+        return True
+
+
+def final_place(settled: Job) -> tuple[str, str]:
+    """Return the directory and the name that follow from a decided job's JSON alone."""
+    if settled.state in WAITING:
+        return settled.state, str(waiting_name(settled))
+    if settled.state is State.PROCESSING:
+        raise BadJobFile("its decision says processing")
+    ended = clock.stamp(clock.uniso(settled.updated_at or clock.iso(0)))
+    return settled.state, str(names.EndedName(ended, settled.exit or str(settled.exit_code or 0), settled.id))
+
+
+def waiting_name(waiting: Job) -> names.WaitingName:
+    """Return the name that a job has in `pending/` or `failed/`."""
+    due = clock.stamp(clock.uniso(waiting.due_at or clock.iso(0)))
+    return names.WaitingName(due, waiting.level, waiting.id)
+
+
+def read_name(state: State, name: str) -> names.Name | None:
+    """Read a canonical name of a state's directory; None when it is none."""
+    if state in WAITING:
+        return names.waiting(name)
+    return names.running(name) if state is State.PROCESSING else names.ended(name)
+
+
+def take_identity(found: Job, state: State, name: str) -> Job:
+    """Let the name decide who the job is and, while it waits, when and how urgently it is due."""
+    read = read_name(state, name)
+    if read is None:
+        raise BadJobFile("its name is not one that queuectl gives")
+    found.id = read.id
+    if isinstance(read, names.WaitingName):
+        found.due_at, found.priority = clock.iso(clock.unstamp(read.due)), read.priority
+    return found

@@ -1,0 +1,172 @@
+"""The tree of a spool: making it, opening it, and the files in it that are not jobs (docs/spool.md, "Layout").
+
+Together with spool.py, which builds the transitions of jobs on it, this is the only place that renames, unlinks or
+links. It knows no time, no settings and no processes. Opening checks the marker, so that an unmounted disk never looks
+like an empty queue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from queuectl.disk import Directory
+from queuectl.errors import NotFound, Refused
+
+FORMAT = 1
+MARKER = "queuectl.json"
+CONFIG = "config.toml"
+PAUSED = "paused"
+DIRECTORIES = (
+    *("pending", "processing", "completed", "failed", "dead"),
+    *("tmp", "rejected", "logs", "workers", "cancel"),
+)
+
+
+class Tree:
+    """An open spool's directories. Not for use by several threads; a forked child may go on using it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the spool at `path`; raises `NotFound` when there is none, `Refused` when its format is newer."""
+        self.path = Path(os.path.abspath(path))
+        self.uuid = self._read_marker()
+        self.root = Directory(str(self.path))
+        self._directories: dict[str, Directory] = {}
+        self._serial = 0
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> Self:
+        """Make a spool at `path`, or complete and open the one that is there."""
+        root = Path(os.path.abspath(path))
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in DIRECTORIES:
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+        if not (root / MARKER).exists():
+            draft = root / "tmp" / f"{MARKER}.{os.getpid()}.{os.urandom(4).hex()}"
+            draft.write_bytes(msgspec.json.encode({"format": FORMAT, "uuid": os.urandom(16).hex()}) + b"\n")
+            try:
+                os.link(draft, root / MARKER)  # RACE: the first of two makers wins, the other takes its marker
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(draft)
+        return cls(root)
+
+    def _read_marker(self) -> str:
+        try:
+            marker = msgspec.json.decode((self.path / MARKER).read_bytes(), type=dict)
+            version, uuid = int(marker["format"]), str(marker["uuid"])
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(
+                f"{self.path}: no spool here (it has no {MARKER})", hint=f"queuectl init {self.path}"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise Refused(f"{self.path / MARKER}: not readable as a spool's marker") from None
+        if version > FORMAT:
+            raise Refused(f"{self.path}: format {version} is newer than this queuectl reads ({FORMAT})")
+        return uuid
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        for directory in [self.root, *self._directories.values()]:
+            directory.close()
+        self._directories.clear()
+
+    def directory(self, name: str) -> Directory:
+        """Return one of the spool's directories, opened when first asked for."""
+        found = self._directories.get(name)
+        if found is None:
+            try:
+                found = self._directories[name] = Directory(str(self.path / name))
+            except (FileNotFoundError, NotADirectoryError):
+                raise Refused(
+                    f"{self.path / name}: this directory of the spool is missing", hint=f"queuectl init {self.path}"
+                ) from None
+        return found
+
+    def still_there(self) -> bool:
+        """Say whether the spool's path still means the directory that was opened."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.root.fd))
+        except OSError:
+            return False
+
+    def draft_name(self, stamp: str) -> str:
+        """Return a new name for a file that is being written in tmp/."""
+        self._serial += 1
+        return f"{stamp}.{os.getpid()}.{os.urandom(4).hex()}{self._serial:x}"
+
+    def publish(self, draft: str, place: str, name: str) -> None:
+        """Give a draft its name in a directory that holds no jobs."""
+        os.rename(draft, name, src_dir_fd=self.directory("tmp").fd, dst_dir_fd=self.directory(place).fd)
+
+    def discard(self, drafts: Iterable[str]) -> None:
+        """Delete drafts of ours."""
+        for draft in drafts:
+            self.unlink("tmp", draft)
+
+    def unlink(self, place: str, name: str) -> bool:
+        """Delete a file that is no job: one of tmp/, logs/, workers/, cancel/, or of the root; False when gone."""
+        directory = self.root if place == "." else self.directory(place)
+        try:
+            os.unlink(name, dir_fd=directory.fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    # The files of the root.
+
+    def config_text(self) -> str:
+        """Return the text of config.toml, empty when there is none; raises `Refused` when it is not UTF-8."""
+        try:
+            return (self.path / CONFIG).read_bytes().decode()
+        except FileNotFoundError:
+            return ""
+        except UnicodeDecodeError:
+            raise Refused(f"{self.path / CONFIG}: not UTF-8") from None
+
+    def write_config(self, text: str, stamp: str) -> None:
+        """Replace config.toml as a whole."""
+        tmp, draft = self.directory("tmp"), self.draft_name(stamp)
+        try:
+            tmp.write_new(draft, text.encode(), durable=True)
+            os.rename(draft, CONFIG, src_dir_fd=tmp.fd, dst_dir_fd=self.root.fd)
+        except BaseException:
+            self.discard([draft])
+            raise
+        self.root.sync()
+
+    def paused(self) -> bool:
+        """Say whether the queue is paused."""
+        return os.access(PAUSED, os.F_OK, dir_fd=self.root.fd)
+
+    def pause(self) -> None:
+        """Let workers claim nothing until `resume`."""
+        try:
+            self.root.write_new(PAUSED, b"", durable=False)
+        except FileExistsError:
+            return
+        self.root.sync()
+
+    def resume(self) -> bool:
+        """Let workers claim again; False when the queue was not paused."""
+        found = self.unlink(".", PAUSED)
+        self.root.sync()
+        return found
+
+    # Asking a worker to end the job that it runs: a file in cancel/ named as the job's id, a hint that moves nothing.
+
+    def request_cancel(self, id: str) -> None:
+        """Ask the worker that runs this job to end it."""
+        try:
+            self.directory("cancel").write_new(id, b"", durable=False)
+        except FileExistsError:
+            return
+
+    def cancel_requests(self) -> Iterator[str]:
+        """Yield the ids of the running jobs that are to be ended."""
+        return self.directory("cancel").names()
