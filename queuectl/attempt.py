@@ -32,7 +32,7 @@ NOT_STARTED = "nostart"
 
 @dataclass(slots=True)
 class Outcome:
-    """What happened in one attempt. `exit` is the word for the job's name: `0`, `7`, `sig9`, `timeout`, …"""
+    """What happened in one attempt; `exit` is the word for the job's name (`0`, `7`, `sig9`, `timeout`)."""
 
     exit: str
     error: str | None
@@ -49,6 +49,17 @@ class Outcome:
         return self.exit == "0"
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A running command and what is watched meanwhile."""
+
+    execution: Execution
+    control: Control
+    id: str
+    log: int
+    log_start: int
+
+
 class Control(Protocol):
     """What an attempt hears from outside while its command runs."""
 
@@ -58,8 +69,8 @@ class Control(Protocol):
     def word(self, id: str) -> str | None:
         """Return CANCELLED or STOPPED when the job is to be ended, else None."""
 
-    def tick(self, log: int) -> None:
-        """Show what the command has printed meanwhile."""
+    def tick(self, log: int, start: int) -> None:
+        """Show what the command has printed meanwhile into its log, from the offset `start` on."""
 
     def say(self, text: str) -> None:
         """Tell the operator."""
@@ -110,10 +121,11 @@ def execute(
         except CannotStart as error:
             return Outcome(NOT_STARTED, str(error), started, clock.now(), None, None, log_start, log_start)
         timeout = config.job_timeout_sec if found.timeout_s is None else found.timeout_s
-        end, asked = _wait(execution, timeout, config.kill_grace_sec, control, found.id, log)
+        watched = Watched(execution, control, found.id, log, log_start)
+        end, asked = _wait(watched, timeout, config.kill_grace_sec)
         outcome = _outcome(end, asked, timeout, started)
         outcome.log_start, outcome.log_end = log_start, os.fstat(log).st_size
-        control.tick(log)
+        control.tick(log, log_start)
         return outcome
     finally:
         os.close(log)
@@ -131,22 +143,20 @@ def _environment(found: Job, spool: Spool, env: dict[str, str]) -> dict[str, str
     return own
 
 
-def _wait(
-    execution: Execution, timeout: float, grace: float, control: Control, id: str, log: int
-) -> tuple[Exit, str | None]:
+def _wait(watched: Watched, timeout: float, grace: float) -> tuple[Exit, str | None]:
     """Wait for the end of a command; the second part says who ended it, None for the command itself."""
     deadline = clock.monotonic() + timeout if timeout else None
     while True:
         left = TICK_S if deadline is None else min(TICK_S, deadline - clock.monotonic())
-        end = execution.wait(left, control.fds())
+        end = watched.execution.wait(left, watched.control.fds())
         if end:
             return end, None
-        control.tick(log)
-        asked = control.word(id)
+        watched.control.tick(watched.log, watched.log_start)
+        asked = watched.control.word(watched.id)
         if asked is None and deadline is not None and clock.monotonic() >= deadline:
             asked = TIMEOUT
         if asked:
-            return _end_group(execution, grace), asked
+            return _end_group(watched.execution, grace), asked
 
 
 def _end_group(execution: Execution, grace: float) -> Exit:
@@ -165,6 +175,7 @@ def _end_group(execution: Execution, grace: float) -> Exit:
 
 
 def _outcome(end: Exit, asked: str | None, timeout: float, started: int) -> Outcome:
+    error: str | None
     if asked == TIMEOUT:
         word, error = TIMEOUT, f"timeout after {clock.brief(timeout)}"
     elif asked == CANCELLED:

@@ -1,4 +1,4 @@
-"""New ids: random, so that eight characters tell jobs apart, and increasing within one instant, so that names keep FIFO.
+"""New ids: random, so that eight characters tell jobs apart; increasing within one instant, so that names keep FIFO.
 
 80 random bits: with a hundred million jobs the chance that any two share an id is below one in a hundred million.
 """

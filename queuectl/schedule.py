@@ -20,12 +20,12 @@ class Candidate(NamedTuple):
     place: str
 
 
-_URGENCY = dict(zip("0123456789", "9876543210", strict=True))
+URGENCY = dict(zip("0123456789", "9876543210", strict=True))
 
 
 def candidate(place: str, name: str) -> Candidate:
     """Make a candidate of a canonical waiting name in the directory `place`."""
-    return Candidate(_URGENCY[name[STAMP_LENGTH + 1]], name, place)
+    return Candidate(URGENCY[name[STAMP_LENGTH + 1]], name, place)
 
 
 def first(ready: Iterable[Candidate], limit: int) -> list[Candidate]:

@@ -80,7 +80,7 @@ class Spool(Tree):
 
     def lock_ids(self) -> int:
         """Wait for the lock under which asked-for ids are settled; close the descriptor to give it back."""
-        fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.root.fd)
+        fd = self.open_lock()
         try:
             disk.flock_wait(fd)
         except BaseException:

@@ -7,6 +7,7 @@ like an empty queue.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,6 +44,8 @@ class Tree:
         """Make a spool at `path`, or complete and open the one that is there."""
         root = Path(os.path.abspath(path))
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (root / MARKER).exists():
+            root.chmod(0o700)  # it may have come with an archive or a checkout, open to others
         for name in DIRECTORIES:
             (root / name).mkdir(mode=0o700, exist_ok=True)
         if not (root / MARKER).exists():
@@ -117,6 +120,31 @@ class Tree:
         except FileNotFoundError:
             return False
         return True
+
+    def probe(self, stamp: str) -> None:
+        """Rename a file through all directories; raises `Refused` when two of them are not on one file system."""
+        name, place = self.draft_name(stamp), "tmp"
+        self.directory(place).write_new(name, b"", durable=False)
+        hidden = f".{name}"
+        try:
+            for target in (*DIRECTORIES, "tmp"):
+                source = name if place == "tmp" else hidden
+                final = name if target == "tmp" else hidden
+                here, there = self.directory(place), self.directory(target)
+                os.rename(source, final, src_dir_fd=here.fd, dst_dir_fd=there.fd)
+                place = target
+        except OSError as error:
+            self.unlink(place, name if place == "tmp" else hidden)
+            if error.errno != errno.EXDEV:
+                raise
+            raise Refused(
+                f"{self.path / target}: not on one file system with {place}/, so jobs cannot be renamed into it"
+            ) from None
+        self.unlink("tmp", name)
+
+    def open_lock(self) -> int:
+        """Open the lock file of the ids."""
+        return os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.root.fd)
 
     # The files of the root.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,10 +21,15 @@ class WatchUnavailable(Exception):
 
 
 class Watch:
-    """Watches on directories by tag, whose events come out of a pipe; `fd` is its end to read from."""
+    """Watches on directories by tag, whose events go into a pipe: the one given, or its own with `fd` to read from."""
 
-    def __init__(self) -> None:
-        self.fd, self._out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    def __init__(self, out: int | None = None) -> None:
+        self.fd = -1
+        if out is None:
+            self.fd, out = os.pipe()
+            os.set_blocking(self.fd, False)
+            os.set_blocking(out, False)
+        self._out = out
         self._buffer = b""
         self._observer: Any = None
         self._armed: dict[str, Any] = {}
@@ -71,8 +75,9 @@ class Watch:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(2)
-        os.close(self.fd)
-        os.close(self._out)
+        if self.fd >= 0:
+            os.close(self.fd)
+            os.close(self._out)
 
 
 def split(event: bytes) -> tuple[str, str]:
@@ -86,8 +91,7 @@ def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
 
     After each arming an event with the tag `armed` follows; `unavailable/<reason>` when there is nothing to be had.
     """
-    watch = Watch()
-    threading.Thread(target=_forward, args=(watch.fd, out), daemon=True).start()
+    watch = Watch(out)
     with open(commands, encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             verb, *tags = line.split()
@@ -99,20 +103,6 @@ def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
                 os.write(out, b"armed/" + " ".join(tags).encode() + b"\0")
             except WatchUnavailable as error:
                 os.write(out, f"unavailable/{error}".encode()[: _MOST - 1] + b"\0")
-
-
-def _forward(source: int, out: int) -> None:
-    """Pass whole events on from a pipe that must not block to one that may."""
-    poll = select.poll()
-    poll.register(source, select.POLLIN)
-    rest = b""
-    while True:
-        poll.poll()
-        with contextlib.suppress(BlockingIOError):
-            rest += os.read(source, _MOST)
-        whole, nul, rest = rest.rpartition(b"\0")
-        if nul:
-            os.write(out, whole + nul)
 
 
 def _start_observer() -> Any:

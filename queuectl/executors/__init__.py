@@ -17,7 +17,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: a shell line or a program with its arguments, where, with which variables, and the two descriptors.
+    """What to run: a shell line or a program with its arguments, where, with which variables, and two descriptors.
 
     `lock` is inherited by the command, so that its job stays locked while it lives; `log` becomes its output and errors.
     """

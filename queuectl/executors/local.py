@@ -10,7 +10,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from queuectl import clock, shell
 from queuectl.executors import CannotStart, Exit, Order
@@ -118,8 +118,7 @@ class LocalExecutor:
             raise CannotStart(f"cannot enter directory {cwd or '(the worker’s own)'}: {error.strerror}") from None
 
 
-def _spawn(argv: list[str], env: dict[str, str] | object, actions: list[tuple[int, ...]]) -> int:
-    assert isinstance(env, dict)
+def _spawn(argv: list[str], env: Mapping[str, str], actions: Sequence[tuple[int, int, int]]) -> int:
     try:
         return os.posix_spawn(
             _find(argv[0], env.get("PATH", os.defpath)),

@@ -1,0 +1,56 @@
+"""Leaving the terminal: run something in the background, in its own session, with its output in a file.
+
+Returns only once it has started, so that a failure to start is still seen by the person who typed it.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+
+from queuectl.errors import Refused
+
+
+def detach(log: str, body: Callable[[Callable[[], None]], int]) -> int:
+    """Run `body(started)` in a process of its own; returns its pid after it has called `started`.
+
+    Its output is appended to the file `log`. Raises `Refused` when it ends before having started.
+    """
+    ready, report = os.pipe()
+    first = os.fork()
+    if first == 0:
+        try:
+            os.close(ready)
+            os.setsid()
+            if os.fork() == 0:
+                _be_daemon(log, report, body)
+        finally:
+            os._exit(0)
+    os.close(report)
+    os.waitpid(first, 0)
+    with open(ready, "rb") as pipe:
+        said = pipe.read()
+    if not said:
+        raise Refused("the workers did not start", hint=f"the reason stands in {log}")
+    return int(said)
+
+
+def _be_daemon(log: str, report: int, body: Callable[[Callable[[], None]], int]) -> None:
+    code = 1
+    try:
+        null = os.open(os.devnull, os.O_RDONLY)
+        out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        for source, target in ((null, 0), (out, 1), (out, 2)):
+            os.dup2(source, target)
+        os.set_inheritable(report, False)
+
+        def started() -> None:
+            os.write(report, str(os.getpid()).encode())
+            os.close(report)
+
+        code = body(started)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)

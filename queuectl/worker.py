@@ -1,0 +1,370 @@
+"""One worker process: look for work, claim it, run it, settle it; when there is none, wait for a word.
+
+A worker knows nothing of its fellows: the rename is the claim, and losing one is no error. It scans when told that there
+may be work, never because time has passed; the supervisor, or whoever else holds its inbox, keeps the clock and the
+watch. When the inbox ends it finishes its job and goes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from queuectl import attempt, channel, clock, names, recovery, registry, schedule
+from queuectl.admission import Admission
+from queuectl.admission import Report as AdmissionReport
+from queuectl.attempt import CANCELLED, STOPPED, Outcome
+from queuectl.config import Config, environment
+from queuectl.disk import Miss
+from queuectl.errors import BadJobFile, QueuectlError
+from queuectl.executors import Executor
+from queuectl.job import Job, State
+from queuectl.scan import Look, look
+from queuectl.spool import Claim, Spool
+from queuectl.terminal import Terminal
+
+KEEP_CANDIDATES = 65_536
+FRESH_S = 0.25  # a list of candidates is good for this long, or for 25 times what it cost to make
+FRESH_COSTS = 25
+NO_ROOM_S = 1.0
+REPORT_S = 0.1
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many attempts a worker has settled, by what became of the job."""
+
+    completed: int = 0
+    failed: int = 0
+    dead: int = 0
+
+
+class Inbox:
+    """What a worker is told, by its supervisor's pipe and by signals."""
+
+    def __init__(self, pipe: channel.Reader | None) -> None:
+        self._pipe = pipe
+        self._wake, out = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(out, False)
+        # The handlers do nothing: python's own C handler writes the byte that wakes us.
+        signal.set_wakeup_fd(out, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self.stopping = False
+        self.killed = False
+        self.reload = False
+        self.tasks: list[tuple[str, str]] = []
+        self._cancelled: set[str] = set()
+
+    def fds(self) -> Sequence[int]:
+        """Return the descriptors to wait on."""
+        if self._pipe is None or self._pipe.ended:
+            return (self._wake,)
+        return (self._wake, self._pipe.fd)
+
+    def take(self) -> None:
+        """Read what has arrived."""
+        try:
+            if os.read(self._wake, 512):
+                self.stopping = True
+        except BlockingIOError:
+            pass
+        if self._pipe is None or self._pipe.ended:
+            return
+        for verb, argument in self._pipe.words():
+            if verb == "cancel":
+                self._cancelled.add(argument)
+            elif verb == "reload":
+                self.reload = True
+            elif verb in ("stop", "kill"):
+                self.stopping = True
+                self.killed = self.killed or verb == "kill"
+            else:
+                self.tasks.append((verb, argument))
+        self.stopping = self.stopping or self._pipe.ended
+
+    def asks_to_end(self, id: str) -> str | None:
+        """Return why the running job is to be ended, None when it is not."""
+        self.take()
+        if id in self._cancelled:
+            return CANCELLED
+        return STOPPED if self.killed else None
+
+    def forget(self) -> None:
+        """Drop requests to cancel jobs that are not running here."""
+        self._cancelled.clear()
+
+    def wait(self) -> None:
+        """Sleep until something arrives."""
+        import select
+
+        poll = select.poll()
+        for fd in self.fds():
+            poll.register(fd, select.POLLIN)
+        poll.poll()
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is known of the work that waits: candidates in order, drops, and how old the knowledge is."""
+
+    candidates: list[schedule.Candidate] = field(default_factory=list)
+    next: int = 0
+    soonest: int | None = None
+    stale_at: float = 0.0
+    scanned: bool = False
+
+
+class Worker:
+    """A worker on one spool. `supervisor` hears when it is idle and what it has done."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        load: Callable[[], Config],
+        *,
+        executor: Executor,
+        inbox: Inbox,
+        supervisor: channel.Writer | None,
+        terminal: Terminal,
+    ) -> None:
+        self.spool, self._load, self.config = spool, load, load()
+        self.name = registry.worker_name()
+        self._executor, self._inbox, self._supervisor, self._terminal = executor, inbox, supervisor, terminal
+        self._admission = self._new_admission()
+        self._env = environment()
+        self._plan = Plan()
+        self._recovered_at = self._reported_at = 0.0
+        self._tally = Tally()
+        self._left: set[str] = set()
+        self._called = True
+        self._scan_cost = 0.0
+
+    # The words of `attempt.Control`.
+
+    def fds(self) -> Sequence[int]:
+        """Return what may interrupt a wait."""
+        return self._inbox.fds()
+
+    def word(self, id: str) -> str | None:
+        """Return why the job is to be ended."""
+        return self._inbox.asks_to_end(id)
+
+    def tick(self, log: int, start: int) -> None:
+        """Show new output."""
+        self._terminal.echo(log, start)
+
+    def say(self, text: str) -> None:
+        """Warn the operator."""
+        self._terminal.warn(text)
+
+    # The loop.
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        self.recover()
+        self.look()
+        while True:
+            self._inbox.take()
+            if self._inbox.stopping:
+                break
+            self._inbox.forget()
+            if not self.run_once():
+                self._idle()
+        self._report()
+
+    def run_once(self) -> bool:
+        """Claim the next job that is ready and run it; False when there is none."""
+        if self._inbox.reload:
+            self._reload()
+        claim = None if self.spool.paused() else self._claim_next()
+        if claim is None:
+            return False
+        self._call_others()
+        self._run(claim)
+        return True
+
+    def _claim_next(self) -> Claim | None:
+        if clock.monotonic() > self._plan.stale_at:
+            if self._plan.next < len(self._plan.candidates):
+                self.look()  # something more urgent may have come
+            self._recover_now_and_then()
+        for _ in range(2):
+            plan = self._plan
+            while plan.next < len(plan.candidates):
+                found = plan.candidates[plan.next]
+                plan.next += 1
+                claim = self._claim(found.place, found.name)
+                if claim:
+                    return claim
+            if not (plan.scanned and plan.candidates):
+                return None
+            self.look()
+        return None
+
+    def _claim(self, place: str, name: str) -> Claim | None:
+        """Claim one job by name; what cannot be claimed is gone, busy, or refused."""
+        now = clock.now()
+        try:
+            claim = self.spool.claim(
+                place, name, now=now, limit=self.config.max_job_bytes, durable=self.config.durability == "full"
+            )
+        except BadJobFile as error:
+            self._heed(self._admission.refuse_canonical(place, name, error, now), now)
+            return None
+        if claim is Miss.BUSY:
+            self._soonest(now + 100)
+        elif claim is Miss.SPECIAL:
+            self._heed(self._admission.admit([name], now), now)
+        return None if isinstance(claim, Miss) else claim
+
+    def _run(self, claim: Claim) -> None:
+        found = claim.job
+        self._terminal.running(found)
+        try:
+            outcome = attempt.run(
+                self.spool, claim, self._executor, self.config, self, self.name, self._env
+            )
+        except OSError as error:
+            self._terminal.warn(f"No room to start job {found.id} ({error.strerror}); it waits")
+            clock.sleep(NO_ROOM_S)
+            return
+        self._terminal.settled(found, outcome, attempt.policy(found, self.config).max_retries)
+        self._count(found, outcome)
+
+    def _count(self, found: Job, outcome: Outcome) -> None:
+        match found.state:
+            case State.COMPLETED:
+                self._tally.completed += 1
+            case State.FAILED:
+                self._tally.failed += 1
+                self._soonest(clock.uniso(found.due_at or ""))
+            case State.DEAD:
+                self._tally.failed += outcome.exit != CANCELLED
+                self._tally.dead += 1
+        if outcome.exit == CANCELLED:
+            self.spool.unlink("cancel", found.id)
+        if clock.monotonic() - self._reported_at > REPORT_S:
+            self._report()
+
+    # Looking for work.
+
+    def look(self) -> None:
+        """Scan for work, admit drops, and plan what to claim."""
+        began, now = clock.monotonic(), clock.now()
+        seen: Look = look(self.spool, now, KEEP_CANDIDATES)
+        plan = self._plan = Plan(seen.candidates, 0, seen.soonest, scanned=True)
+        if seen.drops:
+            report = self._admission.admit(seen.drops, now)
+            self._heed(report, now)
+        self._scan_cost = clock.monotonic() - began
+        plan.stale_at = clock.monotonic() + max(FRESH_S, FRESH_COSTS * self._scan_cost)
+
+    def _heed(self, report: AdmissionReport, now: int) -> None:
+        """Take admitted drops into the plan and tell of the others."""
+        for name, why in report.rejected:
+            self._terminal.warn(f"Rejected {name!r}: {why}")
+        for name, why in report.left:
+            if name not in self._left:
+                self._left.add(name)
+                self._terminal.warn(f"Left {name!r} in pending/: {why}")
+        if report.again_at is not None:
+            self._soonest(report.again_at)
+        ready = [schedule.candidate(State.PENDING, name) for name in report.admitted if name[:19] <= clock.stamp(now)]
+        later = [clock.unstamp(name) for name in report.admitted if name[:19] > clock.stamp(now)]
+        if later:
+            self._soonest(min(later))
+        if ready:
+            plan = self._plan
+            plan.candidates[plan.next :] = sorted(plan.candidates[plan.next :] + ready)
+
+    def _soonest(self, instant: int) -> None:
+        plan = self._plan
+        plan.soonest = instant if plan.soonest is None else min(plan.soonest, instant)
+
+    def recover(self) -> None:
+        """Settle what dead workers left, and tell of it."""
+        done = recovery.recover(self.spool, self.config, self, self._admission)
+        for claim in done.lost:
+            self._terminal.lost(claim.job, attempt.policy(claim.job, self.config).max_retries)
+            if claim.job.state is State.FAILED:
+                self._soonest(clock.uniso(claim.job.due_at or ""))
+        for name, why in done.rejected:
+            self._terminal.warn(f"Rejected {name!r}: {why}")
+        self._recovered_at = clock.monotonic()
+
+    def _recover_now_and_then(self) -> None:
+        if clock.monotonic() - self._recovered_at > self.config.poll_interval_sec:
+            self.recover()
+
+    # Waiting.
+
+    def _idle(self) -> None:
+        """Say that there is nothing to do, and wait for a task."""
+        self._report()
+        soonest = self._plan.soonest
+        self._tell("idle", f"{'-' if soonest is None else clock.stamp(soonest)} {self._scan_cost:.6f}")
+        while not self._inbox.tasks and not self._inbox.stopping:
+            self._inbox.wait()
+            self._inbox.take()
+        self._called = False
+        if self._inbox.tasks:
+            tasks, self._inbox.tasks = self._inbox.tasks, []
+            self._do(tasks)
+
+    def _do(self, tasks: list[tuple[str, str]]) -> None:
+        """Look where the supervisor points: at everything, or at one name."""
+        if self._inbox.reload:
+            self._reload()
+        verbs = {verb for verb, _ in tasks}
+        if "poll" in verbs:
+            self.recover()
+        if verbs & {"poll", "scan"}:
+            self.look()
+            return
+        self._plan = Plan(stale_at=clock.monotonic() + FRESH_S)
+        for _, argument in tasks:
+            place, _, name = argument.partition("/")
+            self._try(place, name)
+
+    def _try(self, place: str, name: str) -> None:
+        now = clock.now()
+        known = names.waiting(name)
+        if known is None:
+            if place == State.PENDING and names.is_drop(name):
+                self._heed(self._admission.admit([name], now), now)
+        elif known.due <= clock.stamp(now):
+            self._plan.candidates.append(schedule.candidate(place, name))
+        else:
+            self._soonest(clock.unstamp(known.due))
+
+    def _call_others(self) -> None:
+        """Once after each wait: when there is more than one job to do, let the supervisor wake another worker."""
+        if not self._called and (self._plan.next < len(self._plan.candidates) or self._inbox.tasks):
+            self._tell("more")
+        self._called = True
+
+    def _report(self) -> None:
+        done, self._tally, self._reported_at = self._tally, Tally(), clock.monotonic()
+        if done != Tally():
+            self._tell("count", f"{done.completed} {done.failed} {done.dead}")
+
+    def _tell(self, verb: str, argument: str = "") -> None:
+        if self._supervisor is not None:
+            self._supervisor.say(verb, argument)
+
+    def _reload(self) -> None:
+        """Take up a changed configuration; a bad one is named, and the old one stays."""
+        self._inbox.reload = False
+        try:
+            self.config = self._load()
+        except QueuectlError as error:
+            self._terminal.warn(f"Configuration not taken up: {error}")
+            return
+        self._terminal.level = self.config.log_level
+        self._admission = self._new_admission()
+
+    def _new_admission(self) -> Admission:
+        return Admission(self.spool, limit=self.config.max_job_bytes, durable=self.config.durability == "full")
