@@ -33,6 +33,16 @@ def drained(place: Place, job: str, count: int, workers: int = 2, durability: st
     return measure
 
 
+def queued_and_drained(place: Place, job: str, count: int) -> Callable[[], float]:
+    """Return a measurement: jobs a second of queuectl with 2 workers, the time of queueing included."""
+
+    def measure() -> float:
+        spool = Spool(place.fresh("drain"), "relaxed")
+        return count / (spool.enqueue(job, count) + count / spool.drain(2, count))
+
+    return measure
+
+
 def xargs(place: Place, args: tuple[str, ...], count: int) -> Callable[[], float]:
     """Return a measurement: commands a second of xargs, two at a time."""
     lines = place.path / "lines"

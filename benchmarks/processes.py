@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 300.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -33,7 +35,9 @@ def environment() -> dict[str, str]:
     return env
 
 
-def start(args: Sequence[str], *, stdin: Path | None = None, **env: str) -> subprocess.Popen[bytes]:
+def start(
+    args: Sequence[str], *, stdin: Path | None = None, env: Mapping[str, str] = NOTHING
+) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, silent."""
     with open(stdin or os.devnull, "rb") as source:
         return subprocess.Popen(
@@ -41,15 +45,17 @@ def start(args: Sequence[str], *, stdin: Path | None = None, **env: str) -> subp
             stdin=source,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment() | env,
+            env={**environment(), **env},
             start_new_session=True,
         )
 
 
-def timed(args: Sequence[str], *, stdin: Path | None = None, timeout: float = TIMEOUT_S, **env: str) -> float:
-    """Run a program to its end, silent; returns the wall seconds. Raises `BenchError` when it fails or lasts too long."""
+def timed(
+    args: Sequence[str], *, stdin: Path | None = None, timeout: float = TIMEOUT_S, env: Mapping[str, str] = NOTHING
+) -> float:
+    """Run a program to its end, silent; returns the wall seconds. Raises `BenchError` when it fails or takes too long."""
     began = time.perf_counter()
-    process = start(args, stdin=stdin, **env)
+    process = start(args, stdin=stdin, env=env)
     # Popen.wait(timeout) polls with pauses of up to 50 ms, which would end up in the figure.
     watchdog = threading.Timer(timeout, kill, [process])
     watchdog.start()
@@ -67,14 +73,14 @@ def timed(args: Sequence[str], *, stdin: Path | None = None, timeout: float = TI
     return took
 
 
-def output(args: Sequence[str], *, timeout: float = TIMEOUT_S, **env: str) -> str:
+def output(args: Sequence[str], *, timeout: float = TIMEOUT_S, env: Mapping[str, str] = NOTHING) -> str:
     """Run a program that is not measured; returns what it printed. Raises `BenchError` with its own words."""
     try:
         done = subprocess.run(
             args,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env=environment() | env,
+            env={**environment(), **env},
             timeout=timeout,
             start_new_session=True,
             check=False,
@@ -104,9 +110,9 @@ def stop(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
 
 
 @contextlib.contextmanager
-def running(args: Sequence[str], **env: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(args: Sequence[str], env: Mapping[str, str] = NOTHING) -> Iterator[subprocess.Popen[bytes]]:
     """Have a program running for the length of the block."""
-    process = start(args, **env)
+    process = start(args, env=env)
     try:
         yield process
     finally:

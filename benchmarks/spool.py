@@ -36,12 +36,11 @@ class Spool:
         """Return a command line on this spool."""
         return command("--spool", str(self.path), *args)
 
-    def enqueue(self, job: str, count: int) -> None:
-        """Queue `count` jobs that run the shell command `job`."""
+    def enqueue(self, job: str, count: int) -> float:
+        """Queue `count` jobs that run the shell command `job`; returns the seconds that it took."""
         source = self.path.with_name(f"{self.path.name}.jsonl")
         write_jobs(source, job, count)
-        output(self.command("enqueue", "-q", "-f", str(source)))
-        source.unlink()
+        return timed(self.command("enqueue", "-q", "-f", str(source)))
 
     def drain(self, workers: int, count: int) -> float:
         """Run all jobs; returns jobs a second over the whole life of the process, its start and end included."""

@@ -6,6 +6,7 @@ bytes can break a worker later. It touches no file; the caller brings the bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -18,6 +19,10 @@ from queuectl.errors import BadJobFile, UsageError
 MAX_ARGUMENT_BYTES = 131_072  # MAX_ARG_STRLEN, execve(2): one argument or variable with its NUL
 PRIORITIES = {"high": 9, "medium": 5, "low": 1}
 DEFAULT_PRIORITY = 5
+PRODUCER_KEYS = (
+    *("command", "id", "priority", "run_at", "timeout"),
+    *("max_retries", "backoff_base", "cwd", "env", "meta"),
+)
 
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -113,7 +118,7 @@ def parse(data: bytes) -> Job:
     except UnicodeDecodeError:
         raise BadJobFile("not UTF-8", whole=False) from None
     except msgspec.ValidationError as error:
-        raise BadJobFile(_explain(str(error)), whole=_is_whole(data)) from None
+        raise BadJobFile(explain(str(error)), whole=_is_whole(data)) from None
     except msgspec.DecodeError as error:
         raise BadJobFile(f"not JSON: {error}" if data.strip() else "empty", whole=False) from None
     try:
@@ -224,7 +229,7 @@ def _is_whole(data: bytes) -> bool:
     return True
 
 
-def _explain(reason: str) -> str:
+def explain(reason: str) -> str:
     """Turn msgspec's words into ours; an unknown key gets the nearest known one."""
     marker = "unknown field `"
     if marker not in reason:
@@ -233,7 +238,7 @@ def _explain(reason: str) -> str:
     return f"unknown key {key!r}{nearest(key, list(Job.__struct_fields__))}"
 
 
-def nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
     """Return `, did you mean 'x'?` for the known word nearest to `word`, or nothing."""
     import difflib
 

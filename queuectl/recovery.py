@@ -74,21 +74,27 @@ def _lose(spool: Spool, claim: Claim, running: names.RunningName, config: Config
     attempt.settle(spool, claim, config, control)
 
 
-def sweep(spool: Spool, now: int) -> int:
-    """Delete drafts in `tmp/` that are an hour old and whose writer is dead; returns how many."""
+def stale_drafts(spool: Spool, now: int) -> list[str]:
+    """Return the names of drafts in `tmp/` that are an hour old and whose writer is dead."""
     directory = spool.directory("tmp")
-    swept = 0
+    found = []
     for name in directory.listing():
         status = directory.lstat(name)
-        if status is None or not stat.S_ISREG(status.st_mode):
-            continue
-        if now - status.st_ctime_ns // 1_000_000 < STALE_DRAFT_MS or registry.is_alive(_writer(name)):
-            continue
-        fd = directory.lock(name)
-        if isinstance(fd, Miss):
-            continue
-        swept += spool.unlink("tmp", name)
-        os.close(fd)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            old = now - status.st_ctime_ns // 1_000_000 >= STALE_DRAFT_MS
+            if old and not registry.is_alive(_writer(name)):
+                found.append(name)
+    return found
+
+
+def sweep(spool: Spool, now: int) -> int:
+    """Delete stale drafts; returns how many."""
+    swept = 0
+    for name in stale_drafts(spool, now):
+        fd = spool.directory("tmp").lock(name)
+        if not isinstance(fd, Miss):
+            swept += spool.unlink("tmp", name)
+            os.close(fd)
     return swept
 
 

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from queuectl import clock, disk
 from queuectl.disk import Miss
+from queuectl.errors import TimedOut
 from queuectl.tree import Tree
 
 WORKER = "worker"
 SUPERVISOR = "supervisor"
+STOP_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A live process: `worker` is `<host>.<pid>`, `supervisor` the pid of the one above it, `started_at` an ISO instant."""
+    """A live process: `worker` is `<host>.<pid>`, `supervisor` the pid above it, `started_at` an ISO instant."""
 
     worker: str
     host: str
@@ -88,3 +92,33 @@ def _read(directory: disk.Directory, name: str) -> WorkerInfo | None:
             return msgspec.json.decode(file.read(4096), type=WorkerInfo)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def stop(tree: Tree, *, now: bool, timeout: float | None, progress: Callable[[int], None] | None) -> list[WorkerInfo]:
+    """Stop this machine's supervisors and workers and return when they are gone; returns those that were there.
+
+    With `now` the running jobs are ended and put back. Raises `TimedOut` after `timeout` seconds.
+    """
+    here = [info for info in live(tree) if info.host == host()]
+    supervisors = {info.pid for info in here if info.role == SUPERVISOR}
+    for info in here:
+        # A worker hears it from its supervisor; one that has lost its own is told itself.
+        if info.role == SUPERVISOR or info.supervisor not in supervisors:
+            _signal(info.pid, signal.SIGQUIT if now else signal.SIGTERM)
+    gone = {(info.worker, info.started_at) for info in here}
+    deadline = None if timeout is None else clock.monotonic() + timeout
+    while left := [info for info in live(tree) if (info.worker, info.started_at) in gone]:
+        if progress:
+            progress(sum(info.role == WORKER for info in left))
+        if deadline is not None and clock.monotonic() > deadline:
+            raise TimedOut(f"{len(left)} processes had not stopped after {clock.brief(timeout or 0)}")
+        clock.sleep(STOP_POLL_S)
+    return here
+
+
+def _signal(pid: int, number: int) -> None:
+    # RACE: the file's lock was held a moment ago, so the pid is not yet another process's.
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

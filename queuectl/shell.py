@@ -1,4 +1,4 @@
-"""Which command lines need no shell (pure), as make(1) does it: the same effect with one program started instead of two.
+"""Which command lines need no shell (pure), as make(1) does it: the same effect with one program started, not two.
 
 Any quoting, expansion, redirection, operator, comment, assignment, reserved word or builtin goes to `/bin/sh`. What is
 left is words and blanks, which the shell would only have split.

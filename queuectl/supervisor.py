@@ -7,23 +7,24 @@ they run and go. Signals only write to a pipe.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from queuectl import channel, clock, config, daemon, names, recovery, registry, startcheck
+from queuectl.crew import Crew, Member
 from queuectl.executors.local import LocalExecutor
+from queuectl.inbox import Inbox
 from queuectl.job import State
 from queuectl.listener import BUSY, Listener
 from queuectl.scan import look
 from queuectl.spool import Spool
 from queuectl.terminal import ERASE, Terminal
-from queuectl.worker import Inbox, Worker
+from queuectl.worker import Worker
 
 LOG = "workers.log"
 DISARM_AFTER_S = 0.1
@@ -46,18 +47,6 @@ class Result:
     remaining: int = 0
     pid: int | None = None
     log: str | None = None
-
-
-@dataclass(slots=True)
-class Member:
-    """A worker process as its supervisor sees it."""
-
-    number: int
-    pid: int
-    words: channel.Reader
-    inbox: channel.Writer
-    started: float
-    idle: bool = False
 
 
 @dataclass(slots=True)
@@ -86,7 +75,7 @@ class Supervisor:
     def __init__(self, spool: Spool, options: Options, started: Callable[[], None] | None = None) -> None:
         self._spool, self._options, self._started = spool, options, started
         self._config = self._load()
-        self._members: dict[int, Member] = {}
+        self._crew = Crew(self._be_worker, self._forget)
         self._totals = Totals()
         self._listener = Listener({tag: str(spool.path / tag) for tag in (*BUSY, "cancel", ".")})
         self._registered = -1
@@ -116,10 +105,10 @@ class Supervisor:
             if self._options.progress:
                 self._total = self._unfinished()
             for number in range(1, self._options.count + 1):
-                self._start(number)
+                self._crew.start(number)
             if self._started:
                 self._started()
-            while self._members or (self._restarts and not self._stopping):
+            while len(self._crew) or (self._restarts and not self._stopping):
                 self._turn()
         finally:
             self._listener.close()
@@ -129,7 +118,7 @@ class Supervisor:
     def _turn(self) -> None:
         """Sleep until something happens, and see to it."""
         poll = select.poll()
-        watched = [self._wake, *(member.words.fd for member in self._members.values())]
+        watched = [self._wake, *(member.words.fd for member in self._crew)]
         if self._listener.events:
             watched.append(self._listener.events.fd)
         for fd in watched:
@@ -146,55 +135,20 @@ class Supervisor:
     def _sleep_s(self) -> float:
         now = clock.monotonic()
         waits = [self._poll_at - now]
-        if self._due is not None and self._idle() and not self._stopping:
+        if self._due is not None and self._crew.idle() and not self._stopping:
             waits.append((self._due - clock.now()) / 1000)
         waits += [at - now for at in (self._disarm_at, self._end_at) if at is not None]
         waits += [at - now for at, _ in self._restarts]
         if self._options.progress:
             waits.append(self._progress_at - now)
-        if self._options.drain and self._idle():
+        if self._options.drain and self._crew.idle():
             waits.append(DRAIN_CHECK_S)
         return min(waits)
 
     # Workers.
 
-    def _start(self, number: int) -> None:
-        inbox_read, inbox_write = os.pipe()
-        words_read, words_write = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                os.close(inbox_write)
-                os.close(words_read)
-                self._forget_in_child()
-                self._be_worker(number, inbox_read, words_write)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        os.close(inbox_read)
-        os.close(words_write)
-        self._members[pid] = Member(
-            number, pid, channel.Reader(words_read), channel.Writer(inbox_write, blocking=False), clock.monotonic()
-        )
-
-    def _forget_in_child(self) -> None:
-        """Close what belongs to the supervisor: a worker that held its fellows' pipes would hide its death from them."""
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        fds = [self._wake, self._wake_out, self._registered, *self._listener.fds()]
-        for member in self._members.values():
-            fds += [member.words.fd, member.inbox.fd]
-        for fd in fds:
-            os.close(fd)
-
     def _be_worker(self, number: int, inbox: int, words: int) -> None:
+        """Live as a worker, in a forked process."""
         registered = registry.register(self._spool, registry.WORKER, os.getppid(), clock.now())
         worker = Worker(
             self._spool,
@@ -207,24 +161,22 @@ class Supervisor:
         worker.run()
         os.close(registered)
 
+    def _forget(self) -> None:
+        """In a forked child: close what belongs to the supervisor."""
+        for fd in (self._wake, self._wake_out, self._registered, *self._listener.fds()):
+            os.close(fd)
+
+    def _forget_all(self) -> None:
+        self._crew.forget_in_child()
+        self._forget()
+
     def _reap(self) -> None:
-        """Notice processes that have ended, and start workers again that were not to."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            member = self._members.pop(pid, None)
-            if member is None:
-                continue
-            for verb, argument in member.words.words():
+        """Start workers again that ended without having been told to."""
+        for member, code, words in self._crew.reap():
+            for verb, argument in words:
                 self._heed(member, verb, argument)
-            os.close(member.words.fd)
-            os.close(member.inbox.fd)
             if not self._stopping:
-                self._plan_restart(member, os.waitstatus_to_exitcode(status))
+                self._plan_restart(member, code)
 
     def _plan_restart(self, member: Member, code: int) -> None:
         now = clock.monotonic()
@@ -235,23 +187,16 @@ class Supervisor:
         self._restarts.append((now + delay, member.number))
         self._dirty = True
 
-    def _idle(self) -> list[Member]:
-        return [member for member in self._members.values() if member.idle]
-
     def _give(self, member: Member, verb: str, argument: str = "") -> None:
         """Give an idle worker something to do."""
         member.idle = False
         if not member.inbox.say(verb, argument):
             self._dirty = True  # it is dead; whoever comes next must look
 
-    def _tell_all(self, verb: str, argument: str = "") -> None:
-        for member in self._members.values():
-            member.inbox.say(verb, argument)
-
     # What is heard.
 
     def _hear_workers(self) -> None:
-        for member in list(self._members.values()):
+        for member in self._crew:
             for verb, argument in member.words.words():
                 self._heed(member, verb, argument)
 
@@ -263,7 +208,7 @@ class Supervisor:
             if stamp != "-":
                 self._note_due(clock.unstamp(stamp))
         elif verb == "more":
-            idle = self._idle()
+            idle = self._crew.idle()
             if idle:
                 self._give(idle[0], "scan")
             else:
@@ -282,7 +227,7 @@ class Supervisor:
             if tag in BUSY:
                 self._arrived(tag, name)
             elif tag == "cancel":
-                self._tell_all("cancel", name)
+                self._crew.tell_all("cancel", name)
             elif tag == "." and name == "paused":
                 self._dirty = True
             elif tag == "." and name == "config.toml":
@@ -300,7 +245,7 @@ class Supervisor:
         if known is not None and known.due > clock.stamp(clock.now()):
             self._note_due(clock.unstamp(known.due))
             return
-        idle = self._idle()
+        idle = self._crew.idle()
         if idle and not self._stopping and not self._spool.paused():
             self._give(idle[0], "try", f"{tag}/{name}")
         else:
@@ -311,7 +256,7 @@ class Supervisor:
             self._config = self._load()
         except Exception as error:  # each worker says so too, and goes on with what it had
             self._say(f"Configuration not taken up: {error}")
-        self._tell_all("reload")
+        self._crew.tell_all("reload")
 
     # Time.
 
@@ -323,7 +268,7 @@ class Supervisor:
         for restart in [r for r in self._restarts if r[0] <= now]:
             self._restarts.remove(restart)
             if not self._stopping:
-                self._start(restart[1])
+                self._crew.start(restart[1])
         if self._disarm_at is not None and now >= self._disarm_at:
             self._disarm_at = None
             self._listener.disarm()
@@ -331,7 +276,7 @@ class Supervisor:
             self._poll(now)
 
     def _poll(self, now: float) -> None:
-        """The safety net under notifications: let one worker recover and look, and pass on what may have been missed."""
+        """The safety net under notifications: let a worker recover and look, and pass on what may have been missed."""
         interval = self._config.poll_interval_sec
         if self._listener.unavailable:
             interval = min(interval, POLL_WITHOUT_WATCH_S)
@@ -342,10 +287,10 @@ class Supervisor:
             self._stop("stop")
             return
         for id in self._spool.cancel_requests():
-            self._tell_all("cancel", id)
+            self._crew.tell_all("cancel", id)
         if self._listener.unavailable:
-            self._tell_all("reload")
-        idle = self._idle()
+            self._crew.tell_all("reload")
+        idle = self._crew.idle()
         if idle and not self._stopping and not self._spool.paused():
             self._give(idle[0], "poll")
 
@@ -353,7 +298,7 @@ class Supervisor:
         """See to it that work which may be there is looked at, and that the watch is armed while a worker is idle."""
         if self._stopping:
             return
-        idle = self._idle()
+        idle = self._crew.idle()
         if not idle:
             if self._listener.asked and self._disarm_at is None:
                 self._disarm_at = clock.monotonic() + DISARM_AFTER_S
@@ -363,7 +308,7 @@ class Supervisor:
             self._stop("stop")
             return
         if self._listener.events is None and not self._listener.unavailable:
-            self._listener.start(self._forget_in_child)
+            self._listener.start(self._forget_all)
         self._listener.arm()
         if self._due is not None and self._due <= clock.now():
             self._due, self._dirty = None, True
@@ -413,7 +358,7 @@ class Supervisor:
 
     def _stop(self, verb: str) -> None:
         self._stopping = True
-        self._tell_all(verb)
+        self._crew.tell_all(verb)
 
     def _result(self) -> Result:
         totals = self._totals
@@ -434,10 +379,8 @@ class Supervisor:
 
     def _say(self, text: str) -> None:
         mark = ERASE if self._options.progress else ""
-        try:
+        with contextlib.suppress(OSError):
             os.write(2, f"{mark}{text}\n".encode("utf-8", "backslashreplace"))
-        except OSError:
-            pass
 
 
 def run(
@@ -454,8 +397,8 @@ def run(
     """Run worker processes on the spool at `path` until they are to stop.
 
     `count` processes (None: as configured); `drain` ends when nothing is ready, running or waiting for a retry; `for_s`
-    stops after so many seconds; `settings` lie over the configuration. With `detach` it returns at once, the pid and the
-    log file in the result. Raises `Refused` when the spool is not safe to run jobs from.
+    stops after so many seconds; `settings` lie over the configuration. With `detach` it returns at once, pid and log
+    file in the result. Raises `Refused` when the spool is not safe to run jobs from.
     """
     spool = Spool(path)
     for warning in startcheck.check(spool, force=force):

@@ -5,6 +5,7 @@ Each line is one write, so that the lines of several workers stay whole. A termi
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from queuectl import clock
@@ -82,7 +83,5 @@ class Terminal:
             self._put(STDOUT, f"{self._mark}{text}\n".encode("utf-8", "backslashreplace"))
 
     def _put(self, fd: int, data: bytes) -> None:
-        try:
+        with contextlib.suppress(OSError):
             os.write(fd, data)
-        except OSError:
-            pass

@@ -1,8 +1,8 @@
 """Sleep until something arrives in a directory or a deadline passes; the only user of watchdog.
 
 An event is a hint and the scan is the truth: arm the watch before the first scan, and poll beside it. Watchdog's
-threads only write names into a pipe, as `<tag>/<name>` and a NUL, which the reader takes when it likes. The inotify mask
-is our own: watchdog holds the first half of each rename out of a watched directory back for half a second.
+threads only write names into a pipe, as `<tag>/<name>` and a NUL, which the reader takes when it likes. The inotify
+mask is our own: watchdog holds the first half of each rename out of a watched directory back for half a second.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def split(event: bytes) -> tuple[str, str]:
 
 
 def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
-    """Be a listener: obey `arm TAG…` and `disarm TAG…` lines from one pipe, write events to the other, until the first ends.
+    """Be a listener: obey `arm TAG…` and `disarm TAG…` lines from one pipe, write events to another, until it ends.
 
     After each arming an event with the tag `armed` follows; `unavailable/<reason>` when there is nothing to be had.
     """

@@ -1,25 +1,24 @@
 """One worker process: look for work, claim it, run it, settle it; when there is none, wait for a word.
 
-A worker knows nothing of its fellows: the rename is the claim, and losing one is no error. It scans when told that there
-may be work, never because time has passed; the supervisor, or whoever else holds its inbox, keeps the clock and the
+A worker knows nothing of its fellows: the rename is the claim, and losing one is no error. It scans when told that
+there may be work, never because time has passed; the supervisor, or whoever else holds its inbox, keeps the clock and the
 watch. When the inbox ends it finishes its job and goes.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from queuectl import attempt, channel, clock, names, recovery, registry, schedule
 from queuectl.admission import Admission
 from queuectl.admission import Report as AdmissionReport
-from queuectl.attempt import CANCELLED, STOPPED, Outcome
+from queuectl.attempt import CANCELLED, Outcome
 from queuectl.config import Config, environment
 from queuectl.disk import Miss
 from queuectl.errors import BadJobFile, QueuectlError
 from queuectl.executors import Executor
+from queuectl.inbox import Inbox
 from queuectl.job import Job, State
 from queuectl.scan import Look, look
 from queuectl.spool import Claim, Spool
@@ -39,71 +38,6 @@ class Tally:
     completed: int = 0
     failed: int = 0
     dead: int = 0
-
-
-class Inbox:
-    """What a worker is told, by its supervisor's pipe and by signals."""
-
-    def __init__(self, pipe: channel.Reader | None) -> None:
-        self._pipe = pipe
-        self._wake, out = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(out, False)
-        # The handlers do nothing: python's own C handler writes the byte that wakes us.
-        signal.set_wakeup_fd(out, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        self.stopping = False
-        self.killed = False
-        self.reload = False
-        self.tasks: list[tuple[str, str]] = []
-        self._cancelled: set[str] = set()
-
-    def fds(self) -> Sequence[int]:
-        """Return the descriptors to wait on."""
-        if self._pipe is None or self._pipe.ended:
-            return (self._wake,)
-        return (self._wake, self._pipe.fd)
-
-    def take(self) -> None:
-        """Read what has arrived."""
-        try:
-            if os.read(self._wake, 512):
-                self.stopping = True
-        except BlockingIOError:
-            pass
-        if self._pipe is None or self._pipe.ended:
-            return
-        for verb, argument in self._pipe.words():
-            if verb == "cancel":
-                self._cancelled.add(argument)
-            elif verb == "reload":
-                self.reload = True
-            elif verb in ("stop", "kill"):
-                self.stopping = True
-                self.killed = self.killed or verb == "kill"
-            else:
-                self.tasks.append((verb, argument))
-        self.stopping = self.stopping or self._pipe.ended
-
-    def asks_to_end(self, id: str) -> str | None:
-        """Return why the running job is to be ended, None when it is not."""
-        self.take()
-        if id in self._cancelled:
-            return CANCELLED
-        return STOPPED if self.killed else None
-
-    def forget(self) -> None:
-        """Drop requests to cancel jobs that are not running here."""
-        self._cancelled.clear()
-
-    def wait(self) -> None:
-        """Sleep until something arrives."""
-        import select
-
-        poll = select.poll()
-        for fd in self.fds():
-            poll.register(fd, select.POLLIN)
-        poll.poll()
 
 
 @dataclass(slots=True)
@@ -224,9 +158,7 @@ class Worker:
         found = claim.job
         self._terminal.running(found)
         try:
-            outcome = attempt.run(
-                self.spool, claim, self._executor, self.config, self, self.name, self._env
-            )
+            outcome = attempt.run(self.spool, claim, self._executor, self.config, self, self.name, self._env)
         except OSError as error:
             self._terminal.warn(f"No room to start job {found.id} ({error.strerror}); it waits")
             clock.sleep(NO_ROOM_S)

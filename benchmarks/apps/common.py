@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 DIRECTORY = Path(os.environ.get("BENCH_DIRECTORY", "."))
@@ -22,13 +20,3 @@ def work(mark: str = "") -> None:
     hidden = DIRECTORY / f".{mark}"
     hidden.write_text(repr(time.monotonic()))
     hidden.rename(DIRECTORY / mark)
-
-
-def produce(send: Callable[[str], object]) -> None:
-    """Queue as many tasks as the command line says, with a mark after the first tenth and one at the end."""
-    count = int(sys.argv[1])
-    for number in range(count):
-        if number == count // 10:
-            send(MARKS[0])
-        send("")
-    send(MARKS[1])

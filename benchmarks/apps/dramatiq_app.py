@@ -17,7 +17,4 @@ def _work(mark: str) -> None:
     common.work(mark)
 
 
-actor = _dramatiq.actor(_work, actor_name="work")
-
-if __name__ == "__main__":
-    common.produce(actor.send)
+send = _dramatiq.actor(_work, actor_name="work").send

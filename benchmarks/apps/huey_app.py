@@ -27,7 +27,4 @@ def _work(mark: str) -> None:
     common.work(mark)
 
 
-task = app.task()(_work)
-
-if __name__ == "__main__":
-    common.produce(task)
+send = app.task()(_work)

@@ -7,14 +7,11 @@ from typing import Any
 
 from benchmarks.apps import common
 
-
-def main() -> None:
-    """Queue the jobs."""
-    rq: Any = importlib.import_module("rq")
-    redis: Any = importlib.import_module("redis")
-    queue = rq.Queue("bench", connection=redis.Redis.from_url(common.REDIS))
-    common.produce(lambda mark: queue.enqueue("benchmarks.apps.common.work", mark))
+_rq: Any = importlib.import_module("rq")
+_redis: Any = importlib.import_module("redis")
+_queue = _rq.Queue("bench", connection=_redis.Redis.from_url(common.REDIS))
 
 
-if __name__ == "__main__":
-    main()
+def send(mark: str) -> None:
+    """Queue one job."""
+    _queue.enqueue("benchmarks.apps.common.work", mark)

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (None: this process's) and return the exit code; see docs for their meaning."""
-    from queuectl.cli.app import run
+    try:
+        from queuectl.cli.app import run
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:  # while modules were still being imported
+        return 130

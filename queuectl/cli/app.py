@@ -13,9 +13,9 @@ from importlib import import_module
 
 import click
 
-from queuectl import config
+from queuectl import __version__, config
 from queuectl.cli import failures
-from queuectl.cli.options import Family, Tree, common_options
+from queuectl.cli.options import Tree, common_options
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Jobs": {
@@ -51,11 +51,11 @@ _COMPLETE = "_QUEUECTL_COMPLETE"
 class Root(Tree):
     """The top of the tree, which finds verbs by name and imports them on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Name the verbs in the order of the help."""
         return list(_PLACES)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """Import the verb called `cmd_name`; None when there is none."""
         place = _PLACES.get(cmd_name)
         if place is None:
@@ -73,14 +73,9 @@ class Root(Tree):
                 formatter.write_dl(rows)
 
 
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            click.echo(f"queuectl {version('queuectl')}")
-        except PackageNotFoundError:
-            click.echo("queuectl, not installed")
+        click.echo(f"queuectl {__version__}")
         ctx.exit()
 
 
@@ -130,13 +125,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _open_streams() -> None:
     """Make the standard streams writable with any text, also when the caller closed them."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
-
-
-__all__ = ["Family", "root", "run"]

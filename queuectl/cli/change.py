@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 def change_each(queue: Queue, ids: Iterable[str], act: Callable[[str], Job], done: str, *, as_json: bool) -> None:
     """Apply `act` to every id, report each, and end with the first error's exit code."""
+    words = words_of(ids)
+    found = _found(queue, words)
     code = 0
     changed: list[Job] = []
-    for id in _resolved(queue, words_of(ids)):
+    for word in words:
         try:
-            job = act(id() if callable(id) else id)
+            job = act(found.get(word) or queue.resolve([word])[0])
         except QueuectlError as error:
-            code = code or failures.report(error)
+            reported = failures.report(error)
+            code = code or reported
             continue
         changed.append(job)
         if not as_json:
@@ -40,19 +43,20 @@ def change_each(queue: Queue, ids: Iterable[str], act: Callable[[str], Job], don
         raise click.exceptions.Exit(code)
 
 
-def _resolved(queue: Queue, words: list[str]) -> list[str] | list[Callable[[], str]]:
+def _found(queue: Queue, words: list[str]) -> dict[str, str]:
     """Resolve all prefixes in one scan; when one of them is bad, leave each to its own turn."""
     try:
-        return queue.resolve(words) if words else []
+        found = queue.resolve(words) if words else []
     except QueuectlError:
-        return [lambda word=word: queue.resolve([word])[0] for word in words]  # type: ignore[misc]
+        return {}
+    return dict(zip(words, found, strict=True)) if len(found) == len(words) else {}
 
 
 @click.command("retry", cls=Verb)
 @some_ids
 @json_option
 def retry(ids: tuple[str, ...], as_json: bool) -> None:
-    """Run ended jobs again, with their attempts counted from 0.
+    r"""Run ended jobs again, as if for the first time.
 
     \b
       queuectl retry 3f9a
@@ -66,7 +70,9 @@ def retry(ids: tuple[str, ...], as_json: bool) -> None:
 @some_ids
 @json_option
 def cancel(ids: tuple[str, ...], as_json: bool) -> None:
-    """Withdraw waiting jobs and end running ones; they go to the dead letter queue.
+    r"""Withdraw waiting jobs, end running ones.
+
+    They go to the dead letter queue, marked as cancelled.
 
     \b
       queuectl cancel 3f9a 77b2
@@ -79,7 +85,7 @@ def cancel(ids: tuple[str, ...], as_json: bool) -> None:
 @some_ids
 @json_option
 def remove(ids: tuple[str, ...], as_json: bool) -> None:
-    """Delete jobs that are not running, with their logs.
+    r"""Delete jobs that are not running, with their logs.
 
     \b
       queuectl rm 3f9a
@@ -91,7 +97,7 @@ def remove(ids: tuple[str, ...], as_json: bool) -> None:
 
 @click.command("pause", cls=Verb)
 def pause() -> None:
-    """Let workers take no new jobs; running ones go on.
+    r"""Let workers take no new jobs; running ones go on.
 
     \b
       queuectl pause
@@ -103,7 +109,7 @@ def pause() -> None:
 
 @click.command("resume", cls=Verb)
 def resume() -> None:
-    """Let workers take new jobs again.
+    r"""Let workers take new jobs again.
 
     \b
       queuectl resume

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -38,6 +39,8 @@ def report(error: BaseException) -> int:
         case OSError():
             return _report_os(error)
         case _:
+            if sys.stderr.isatty():
+                _print("")  # the terminal has echoed ^C into the line
             return INTERRUPTED
 
 
@@ -49,14 +52,20 @@ def flush(code: int) -> int:
         return _pipe_closed()
     except OSError as error:
         _discard_stdout()
-        return code or _report_os(error)
+        return code or _report_os(error, "stdout")
     return code
 
 
 def _say(message: str, hint: str | None = None) -> None:
-    print(f"error: {visible(message)}", file=sys.stderr)
+    _print(f"error: {visible(message)}")
     if hint:
-        print(f"hint: {visible(hint)}", file=sys.stderr)
+        _print(f"hint: {visible(hint)}")
+
+
+def _print(text: str) -> None:
+    # A stderr that takes nothing must not change the exit code.
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def _plain(message: str) -> str:
@@ -73,9 +82,9 @@ def _usage_hint(error: click.ClickException) -> str | None:
     return f"{path} --help"
 
 
-def _report_os(error: OSError) -> int:
+def _report_os(error: OSError, place: str | None = None) -> int:
     """Name the path and the system's reason; a place that cannot be written to is a refusal."""
-    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else place
     reason = (error.strerror or str(error) or type(error).__name__).lower()
     _say(f"{path}: {reason}" if path else reason)
     if error.errno in _REFUSED:

@@ -11,12 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from queuectl.errors import AmbiguousId, QueuectlError, UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from queuectl.queue import Queue
+
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # not generic at run time in every click that we accept
 
 _COMMON = ("--spool", "--color")
 
@@ -42,12 +47,18 @@ def common_options() -> list[click.Parameter]:
     ]
 
 
+def _marked(text: str | None) -> str | None:
+    """Put click's mark of a block that keeps its lines, a backspace, where a raw docstring has backslash and b."""
+    return text and text.replace("\\b\n", "\b\n")
+
+
 class Verb(click.Command):
     """A verb, with the common options after its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += common_options()
+        self.help = _marked(self.help)
 
 
 class Tree(click.Group):
@@ -82,6 +93,7 @@ class Family(Tree):
     def __init__(self, *args: Any, default: str, takes_words: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += common_options()
+        self.help = _marked(self.help)
         self.default = default
         self.takes_words = takes_words
 
@@ -95,6 +107,15 @@ class Family(Tree):
                 args = [*args[:at], self.default, *args[at:]]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the second names, and the words that the default one takes."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.takes_words and not incomplete.startswith("-"):
+            for param in self.commands[self.default].params:
+                if isinstance(param, click.Argument):
+                    found += param.shell_complete(ctx, incomplete)
+        return found
+
     def _after_common(self, args: Sequence[str]) -> int:
         at = 0
         while at < len(args):
@@ -107,7 +128,7 @@ class Family(Tree):
         return at
 
 
-class Reader(click.ParamType):
+class Reader(_ParamType):
     """A type that reads its value with a function that raises `UsageError`."""
 
     def __init__(self, name: str, read: Callable[[str], Any]) -> None:
@@ -160,8 +181,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Show one JSO
 wide_option = click.option("--wide", is_flag=True, help="Show whole commands, however long.")
 
 
-def _complete_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _complete_id(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the ids that begin with what has been typed; nothing when there is no spool."""
+    from click.shell_completion import CompletionItem
+
     from queuectl.cli.context import open_queue
 
     try:

@@ -31,9 +31,18 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def put(text: str) -> None:
+    """Write text to stdout; an error gets the name of the stream, since it has no path."""
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        error.filename = "stdout"
+        raise
+
+
 def line(text: str) -> None:
     """Write one line of result."""
-    sys.stdout.write(text + "\n")
+    put(text + "\n")
 
 
 def note(text: str) -> None:
@@ -43,18 +52,27 @@ def note(text: str) -> None:
 
 def raw(data: bytes) -> None:
     """Write bytes as they are, at once."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        error.filename = "stdout"
+        raise
 
 
 def document(value: Any) -> None:
     """Write one JSON document: indented for a terminal, one line for a pipe."""
-    data = msgspec.json.encode(value)
     if is_terminal():
-        line(_harmless(msgspec.json.format(data, indent=2).decode()))
+        line(_harmless(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
     else:
-        line(data.decode())
+        record(value)
+
+
+def record(value: Any) -> None:
+    """Write a value as one line of JSON, for streams of them."""
+    text = msgspec.json.encode(value).decode()
+    line(_harmless(text) if is_terminal() else text)
 
 
 def array(jobs: Iterable[Job]) -> None:
@@ -62,12 +80,11 @@ def array(jobs: Iterable[Job]) -> None:
     if is_terminal():
         document(list(jobs))
         return
-    write = sys.stdout.write
     separator = "["
     for job in jobs:
-        write(separator + msgspec.json.encode(job).decode())
+        put(separator + msgspec.json.encode(job).decode())
         separator = ",\n"
-    write("[]\n" if separator == "[" else "]\n")
+    put("[]\n" if separator == "[" else "]\n")
 
 
 def visible(text: str) -> str:
@@ -119,7 +136,7 @@ def use_colour() -> bool:
     ctx = click.get_current_context(silent=True)
     wanted = ctx.meta.get("queuectl.color") if ctx else None
     if wanted in ("always", "never"):
-        return wanted == "always"
+        return bool(wanted == "always")
     return is_terminal() and not config.variable("NO_COLOR") and config.variable("TERM") != "dumb"
 
 

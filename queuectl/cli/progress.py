@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import Self
 
 from queuectl import clock
 
@@ -37,7 +38,7 @@ class Progress:
         sys.stderr.write(f"{_WIPE}{self._label} [{bar}] {done}/{total} {int(share * 100):3d}%")
         sys.stderr.flush()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -17,9 +17,12 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: a shell line or a program with its arguments, where, with which variables, and two descriptors.
+    """What to run, where, with which variables and descriptors.
 
-    `lock` is inherited by the command, so that its job stays locked while it lives; `log` becomes its output and errors.
+    `command` is a shell line, or a program with its arguments.
+
+    `lock` is inherited by the command, so that its job stays locked while it lives; `log` becomes its output and
+    errors.
     """
 
     command: str | list[str]

@@ -1,0 +1,174 @@
+"""A spool with a million jobs: drain rate, first claim, memory, status.
+
+The drain rates are taken from the names of the completed jobs, which begin with the instant of their end: from the
+first to the last of them, so that the first scan, which has its own figure, is not in it. Both sides are measured so.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.harness import Bench, Figure, absolute, at_least, at_most, ratios
+from benchmarks.place import Place, settle
+from benchmarks.processes import BenchError, stop, timed
+from benchmarks.spool import STATES, Spool, span
+from benchmarks.template import PAST_YEAR, Template
+
+FUTURE_YEAR = "2099"
+TRUE = "/bin/true"
+_LISTING = "import os, sys; os.listdir(sys.argv[1])"
+
+
+def scheduled(bench: Bench) -> list[Figure]:
+    """A million jobs that are due much later; others are drained beside them."""
+    lying = bench.size(1_000_000, 5_000)
+    drained = bench.size(8_000, 200)
+    with bench.place(big=True) as place:
+        big, small = _filled(place, lying, FUTURE_YEAR), _filled(place, 1_000, FUTURE_YEAR)
+        status = bench.in_turns({"queuectl status": _status(big), "ls -U | wc -l": _listings(big)})
+        sides = bench.in_turns({"million": _drain(big, drained), "1,000": _drain(small, drained)})
+        memory = [_memory(big) for _ in range(bench.rounds)]
+        resting = [_memory(Spool(place.fresh("empty"), "relaxed")) for _ in range(bench.rounds)]
+    return [
+        Figure(
+            f"drain rate with {lying:,} jobs in `pending/`, scheduled for later",
+            "with 1,000",
+            ratios(sides["million"], sides["1,000"]),
+            bar=at_least(0.9),
+            behind=[absolute(name, values, "jobs/s") for name, values in sides.items()],
+            where=place.kind,
+        ),
+        _memory_figure(f"memory of a worker at {lying:,} pending (scheduled)", memory, 80, place.kind),
+        _memory_figure("memory of a worker, idle, empty spool", resting, 30, place.kind),
+        Figure(
+            f"`queuectl status` at {lying:,}",
+            "`ls -U | wc -l` of the same five directories",
+            ratios(status["queuectl status"], status["ls -U | wc -l"]),
+            bar=at_most(1.3),
+            behind=[absolute(name, values, "s") for name, values in status.items()],
+            where=place.kind,
+        ),
+    ]
+
+
+def ready(bench: Bench) -> list[Figure]:
+    """A million jobs that are due; workers drain them for some seconds in each round."""
+    lying = bench.size(1_000_000, 5_000)
+    seconds = bench.size(12, 2)
+    first: list[float] = []
+    memory: list[float] = []
+    with bench.place(big=True) as place:
+        big = _filled(place, lying, PAST_YEAR)
+
+        def work() -> float:
+            took, rate, peak = _work_for(big, seconds)
+            first.append(took)
+            memory.append(peak)
+            return rate
+
+        sides = bench.in_turns(
+            {
+                "listing": lambda: timed([sys.executable, "-c", _LISTING, str(big.path / "pending")]),
+                "million": work,
+                "1,000": lambda: _drain_thousands(place, bench.size(6, 1)),
+            }
+        )
+    return [
+        Figure(
+            f"drain rate with {lying:,} jobs ready",
+            "with 1,000 ready",
+            ratios(sides["million"], sides["1,000"]),
+            bar=at_least(0.9),
+            behind=[absolute(name, sides[name], "jobs/s") for name in ("million", "1,000")],
+            where=place.kind,
+        ),
+        _memory_figure(f"memory of a worker at {lying:,} pending (ready)", memory, 80, place.kind),
+        Figure(
+            f"worker start to first claim at {lying:,} ready",
+            "one listing of the directory, `python -c 'os.listdir(…)'`",
+            ratios(first, sides["listing"]),
+            bar=at_most(1.5),
+            behind=[absolute("first claim", first, "s"), absolute("listing", sides["listing"], "s")],
+            where=place.kind,
+        ),
+    ]
+
+
+def _filled(place: Place, count: int, year: str) -> Spool:
+    spool = Spool(place.fresh("million"), "relaxed")
+    Template.of(spool).fill(spool.path / "pending", count, year)
+    settle()
+    return spool
+
+
+def _drain(spool: Spool, count: int) -> Callable[[], float]:
+    """Return a measurement: jobs a second while `count` jobs are drained beside those that lie there."""
+
+    def measure() -> float:
+        before = set(spool.names("completed"))
+        spool.enqueue(TRUE, count)
+        spool.drain(2, count)
+        ended, seconds = span(set(spool.names("completed")) - before)
+        return ended / seconds
+
+    return measure
+
+
+def _drain_thousands(place: Place, times: int) -> float:
+    """Return the rate at which spools of 1,000 jobs are drained, over several, since one is short."""
+    ended, seconds = 0, 0.0
+    for _ in range(times):
+        spool = Spool(place.fresh("thousand"), "relaxed")
+        Template.of(spool).fill(spool.path / "pending", 1_000, PAST_YEAR)
+        spool.drain(2, 1_000)
+        more, took = span(spool.names("completed"))
+        ended, seconds = ended + more, seconds + took
+    return ended / seconds
+
+
+def _work_for(spool: Spool, seconds: float) -> tuple[float, float, float]:
+    """Let two workers work; returns seconds to the first claim, jobs a second, and a worker's most memory in MB."""
+    before = set(spool.names("completed"))
+    began = time.time()
+    process = spool.work_for(2, seconds)
+    try:
+        time.sleep(seconds * 0.8)
+        peak = _peak(spool)
+        process.wait(seconds + 60)
+    finally:
+        stop(process)
+    done = set(spool.names("completed")) - before
+    ended, took = span(done)
+    return spool.first_start(done) - began, ended / took, peak
+
+
+def _status(spool: Spool) -> Callable[[], float]:
+    return lambda: timed(spool.command("status"))
+
+
+def _listings(spool: Spool) -> Callable[[], float]:
+    directories = " ".join(f"'{spool.path / state}'" for state in STATES)
+    return lambda: timed(["/bin/sh", "-c", f"for d in {directories}; do ls -U $d | wc -l; done"])
+
+
+def _memory(spool: Spool) -> float:
+    """Return the most memory that an idle worker has had, after its first scan and a poll, in MB."""
+    with spool.workers(2):
+        time.sleep(7)
+        return _peak(spool)
+
+
+def _peak(spool: Spool) -> float:
+    pids = spool.worker_pids()
+    if not pids:
+        raise BenchError("no worker lives")
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return max(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
+
+
+def _memory_figure(title: str, values: list[float], limit: float, where: str) -> Figure:
+    behind = ["VmHWM of the larger of two workers, durability relaxed"]
+    return Figure(title, values=values, unit="MB", bar=at_most(limit), behind=behind, where=where)

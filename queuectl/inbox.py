@@ -1,0 +1,80 @@
+"""What a worker is told: by its supervisor through a pipe, and by signals, which only write to a pipe.
+
+Reading never waits and waiting reads nothing, so that a worker may listen in the middle of a job. A supervisor that has
+died is an order to stop.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Sequence
+
+from queuectl import channel
+from queuectl.attempt import CANCELLED, STOPPED
+
+
+class Inbox:
+    """What a worker is told, by its supervisor's pipe and by signals."""
+
+    def __init__(self, pipe: channel.Reader | None) -> None:
+        self._pipe = pipe
+        self._wake, out = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(out, False)
+        # The handlers do nothing: python's own C handler writes the byte that wakes us.
+        signal.set_wakeup_fd(out, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, lambda *_: None)
+        self.stopping = False
+        self.killed = False
+        self.reload = False
+        self.tasks: list[tuple[str, str]] = []
+        self._cancelled: set[str] = set()
+
+    def fds(self) -> Sequence[int]:
+        """Return the descriptors to wait on."""
+        if self._pipe is None or self._pipe.ended:
+            return (self._wake,)
+        return (self._wake, self._pipe.fd)
+
+    def take(self) -> None:
+        """Read what has arrived."""
+        try:
+            numbers = os.read(self._wake, 512)
+            self.stopping = self.stopping or bool(numbers)
+            self.killed = self.killed or signal.SIGQUIT in numbers
+        except BlockingIOError:
+            pass
+        if self._pipe is None or self._pipe.ended:
+            return
+        for verb, argument in self._pipe.words():
+            if verb == "cancel":
+                self._cancelled.add(argument)
+            elif verb == "reload":
+                self.reload = True
+            elif verb in ("stop", "kill"):
+                self.stopping = True
+                self.killed = self.killed or verb == "kill"
+            else:
+                self.tasks.append((verb, argument))
+        self.stopping = self.stopping or self._pipe.ended
+
+    def asks_to_end(self, id: str) -> str | None:
+        """Return why the running job is to be ended, None when it is not."""
+        self.take()
+        if id in self._cancelled:
+            return CANCELLED
+        return STOPPED if self.killed else None
+
+    def forget(self) -> None:
+        """Drop requests to cancel jobs that are not running here."""
+        self._cancelled.clear()
+
+    def wait(self) -> None:
+        """Sleep until something arrives."""
+        poll = select.poll()
+        for fd in self.fds():
+            poll.register(fd, select.POLLIN)
+        poll.poll()

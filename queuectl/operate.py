@@ -1,0 +1,155 @@
+"""What an operator does to jobs: retry, cancel, remove, purge. Each is a small worker: lock, claim, decide, move.
+
+A job that a worker runs is never touched; to cancel one, its worker is asked. Losing a race is tried again for a
+moment, since jobs only pass through other hands for milliseconds unless they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from queuectl import catalog, clock, names
+from queuectl.disk import Miss
+from queuectl.errors import Conflict
+from queuectl.job import Job, State
+from queuectl.spool import Claim, Spool, read_name
+
+PATIENCE_S = 5.0
+PAUSE_S = 0.05
+CANCELLED = "cancelled"
+
+
+def retry(spool: Spool, prefix: str, *, only: State | None = None) -> Job:
+    """Put a job that has ended, or waits for a retry, back into `pending/` with its attempts at 0, due now."""
+
+    def change(found: Job, now: int) -> None:
+        found.attempts = 0
+        found.due_at = clock.iso(now)
+
+    allowed = (only,) if only else (State.DEAD, State.COMPLETED, State.FAILED)
+    return _change(spool, prefix, allowed, State.PENDING, change, "retried")
+
+
+def cancel(spool: Spool, prefix: str) -> Job:
+    """Withdraw a waiting job, or have a running one ended; it goes to `dead/` as cancelled."""
+
+    def change(found: Job, _now: int) -> None:
+        found.exit, found.exit_code, found.last_error = CANCELLED, None, CANCELLED
+
+    deadline = clock.monotonic() + PATIENCE_S
+    asked = ""
+    try:
+        while True:
+            state, name = catalog.find(spool, [prefix])[prefix]
+            id = names.id_part(name)
+            if state is State.PROCESSING:
+                spool.request_cancel(id)
+                asked = id
+            elif asked:
+                return _ended(spool, state, name)
+            else:
+                try:
+                    return _change(spool, id, (State.PENDING, State.FAILED), State.DEAD, change, "cancelled")
+                except Conflict:
+                    if state not in (State.PENDING, State.FAILED) or clock.monotonic() > deadline:
+                        raise
+            clock.sleep(PAUSE_S)
+    finally:
+        if asked:
+            spool.unlink("cancel", asked)
+
+
+def _ended(spool: Spool, state: State, name: str) -> Job:
+    found = catalog.load(spool, state, name)
+    if found is None or found.exit != CANCELLED:
+        raise Conflict(f"{names.id_part(name)}: {state} before it could be cancelled")
+    return found
+
+
+def _change(
+    spool: Spool,
+    prefix: str,
+    allowed: Iterable[State],
+    target: State,
+    change: Callable[[Job, int], None],
+    verb: str,
+) -> Job:
+    """Claim a job in one of the allowed states, change it, and settle it in the target state."""
+    claim = _claim(spool, prefix, tuple(allowed), verb)
+    now = clock.now()
+    found = claim.job
+    change(found, now)
+    found.rev += 1
+    found.state = target
+    found.updated_at = clock.iso(now)
+    spool.settle(claim, now=now, durable=True)
+    return found
+
+
+def _claim(spool: Spool, prefix: str, allowed: tuple[State, ...], verb: str) -> Claim:
+    deadline = clock.monotonic() + PATIENCE_S
+    while True:
+        state, name = catalog.find(spool, [prefix])[prefix]
+        id = names.id_part(name)
+        if state not in allowed:
+            raise Conflict(f"{id}: is {state}, so it cannot be {verb}", hint=_hint(state))
+        claim = spool.claim(state, name, now=clock.now(), limit=catalog.MAX_BYTES, durable=True)
+        if isinstance(claim, Claim):
+            return claim
+        if claim is Miss.SPECIAL or clock.monotonic() > deadline:
+            raise Conflict(f"{id}: held by another process, so it cannot be {verb}")
+        clock.sleep(PAUSE_S)
+
+
+def _hint(state: State) -> str | None:
+    if state is State.PROCESSING:
+        return "wait for it to end, or queuectl cancel it"
+    return "it waits already" if state is State.PENDING else None
+
+
+def remove(spool: Spool, prefix: str) -> Job:
+    """Delete a job that is not running, with its log; returns what it was."""
+    state, name = catalog.find(spool, [prefix])[prefix]
+    id = names.id_part(name)
+    if state is State.PROCESSING:
+        raise Conflict(f"{id}: is processing, so it cannot be removed", hint="queuectl cancel it first")
+    found = catalog.load(spool, state, name)
+    if found is None or not spool.remove(state, name):
+        raise Conflict(f"{id}: taken by another process meanwhile", hint="try again")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge deleted, or would delete: how many of each."""
+
+    completed: int = 0
+    dead: int = 0
+    rejected: int = 0
+
+
+def purge(spool: Spool, places: Iterable[str], *, before: int, dry_run: bool) -> Purged:
+    """Delete what ended before an instant from the named places, jobs with their logs."""
+    limit = clock.stamp(before)
+    done = dict.fromkeys(("completed", "dead", "rejected"), 0)
+    for place in places:
+        for name in spool.directory(place).listing():
+            if name[:19] > limit or (place != "rejected" and read_name(State(place), name) is None):
+                continue
+            if place == "rejected":
+                done[place] += _purge_rejected(spool, name, dry_run)
+            else:
+                done[place] += dry_run or spool.remove(place, name)
+    return Purged(**done)
+
+
+def _purge_rejected(spool: Spool, name: str, dry_run: bool) -> int:
+    """Delete a rejected file with its reason; counts the file, not the reason."""
+    if name.endswith(".why") and spool.directory("rejected").lstat(name[:-4]):
+        return 0
+    if dry_run:
+        return int(not name.endswith(".why"))
+    gone = spool.unlink("rejected", name)
+    spool.unlink("rejected", name + ".why")
+    return int(gone and not name.endswith(".why"))
