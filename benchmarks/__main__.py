@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: run them, print the table, write results.md; exit 0 when all bars hold, 1 when one does not."""
+"""`python -m benchmarks`: run them, print the results, write results.md.
+
+The exit status is 0 when all bars hold, and 1 when one does not or could not be measured.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def _run(name: str, bench: Bench) -> list[Figure]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks.")
     parser.add_argument("--list", action="store_true", help="list the benchmarks and end")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=BENCHMARKS, help="run these; writes no results.md")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds of each measurement (5)")
@@ -89,7 +92,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 

@@ -57,8 +57,8 @@ def idle(bench: Bench) -> list[Figure]:
     title = "`mv` to command start, idle workers"
     notes = [f"{count} jobs a round, 20 to 60 ms apart, {probe.note}, durability full"]
     return [
-        _figure(f"{title}, p50", rounds, 50, at_most(3), place.kind, notes),
-        _figure(f"{title}, p99", rounds, 99, at_most(15), place.kind, notes),
+        _figure(f"{title}, p50", rounds, 50, at_most(3), where=place.kind, notes=notes),
+        _figure(f"{title}, p99", rounds, 99, at_most(15), where=place.kind, notes=notes),
     ]
 
 
@@ -82,12 +82,12 @@ def loaded(bench: Bench) -> list[Figure]:
     ]
     if max(paces) < 0.9 * LOAD and not bench.quick:
         return [Figure(title, error=f"the load was {number(max(paces))} jobs/s instead of {LOAD}")]
-    return [_figure(title, rounds, 99, at_most(25), place.kind, notes)]
+    return [_figure(title, rounds, 99, at_most(25), where=place.kind, notes=notes)]
 
 
 def _feeder(spool: Spool) -> list[str]:
     template = Template.of(spool)
-    source = spool.path.with_name(f"{spool.path.name}-{template.name}")
+    source = spool.path.with_name(template.name)
     source.write_bytes(template.content)
     return [sys.executable, "-m", "benchmarks.template", str(spool.path), str(source), str(LOAD)]
 
@@ -115,7 +115,7 @@ def _ran(started: Path, prefix: str) -> int:
     return started.read_text().count(f"{prefix}-") if started.exists() else 0
 
 
-def _figure(title: str, rounds: list[list[float]], percent: float, bar: Bar, where: str, notes: list[str]) -> Figure:
+def _figure(title: str, rounds: list[list[float]], percent: float, bar: Bar, *, where: str, notes: list[str]) -> Figure:
     every = [value for values in rounds for value in values]
     spread = ", ".join(f"p{p:g} {number(percentile(every, p))}" for p in (50, 90, 99, 100))
     values = [percentile(values, percent) for values in rounds]

@@ -15,9 +15,8 @@ from benchmarks.harness import Bench, Figure, absolute, at_least, at_most, ratio
 from benchmarks.place import Place, settle
 from benchmarks.processes import BenchError, stop, timed
 from benchmarks.spool import STATES, Spool, span
-from benchmarks.template import PAST_YEAR, Template
+from benchmarks.template import FUTURE_MS, PAST_MS, Template
 
-FUTURE_YEAR = "2099"
 TRUE = "/bin/true"
 _LISTING = "import os, sys; os.listdir(sys.argv[1])"
 
@@ -27,7 +26,7 @@ def scheduled(bench: Bench) -> list[Figure]:
     lying = bench.size(1_000_000, 5_000)
     drained = bench.size(8_000, 200)
     with bench.place(big=True) as place:
-        big, small = _filled(place, lying, FUTURE_YEAR), _filled(place, 1_000, FUTURE_YEAR)
+        big, small = _filled(place, lying, FUTURE_MS), _filled(place, 1_000, FUTURE_MS)
         status = bench.in_turns({"queuectl status": _status(big), "ls -U | wc -l": _listings(big)})
         sides = bench.in_turns({"million": _drain(big, drained), "1,000": _drain(small, drained)})
         memory = [_memory(big) for _ in range(bench.rounds)]
@@ -61,7 +60,7 @@ def ready(bench: Bench) -> list[Figure]:
     first: list[float] = []
     memory: list[float] = []
     with bench.place(big=True) as place:
-        big = _filled(place, lying, PAST_YEAR)
+        big = _filled(place, lying, PAST_MS)
 
         def work() -> float:
             took, rate, peak = _work_for(big, seconds)
@@ -97,9 +96,9 @@ def ready(bench: Bench) -> list[Figure]:
     ]
 
 
-def _filled(place: Place, count: int, year: str) -> Spool:
+def _filled(place: Place, count: int, first_ms: int) -> Spool:
     spool = Spool(place.fresh("million"), "relaxed")
-    Template.of(spool).fill(spool.path / "pending", count, year)
+    Template.of(spool).fill(spool.path / "pending", count, first_ms)
     settle()
     return spool
 
@@ -122,7 +121,7 @@ def _drain_thousands(place: Place, times: int) -> float:
     ended, seconds = 0, 0.0
     for _ in range(times):
         spool = Spool(place.fresh("thousand"), "relaxed")
-        Template.of(spool).fill(spool.path / "pending", 1_000, PAST_YEAR)
+        Template.of(spool).fill(spool.path / "pending", 1_000, PAST_MS)
         spool.drain(2, 1_000)
         more, took = span(spool.names("completed"))
         ended, seconds = ended + more, seconds + took

@@ -53,7 +53,7 @@ def start(
 def timed(
     args: Sequence[str], *, stdin: Path | None = None, timeout: float = TIMEOUT_S, env: Mapping[str, str] = NOTHING
 ) -> float:
-    """Run a program to its end, silent; returns the wall seconds. Raises `BenchError` when it fails or takes too long."""
+    """Run a program to its end, silent; returns the wall seconds. Raises `BenchError` when it fails or lasts."""
     began = time.perf_counter()
     process = start(args, stdin=stdin, env=env)
     # Popen.wait(timeout) polls with pauses of up to 50 ms, which would end up in the figure.

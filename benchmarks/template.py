@@ -17,7 +17,7 @@ from benchmarks.spool import Spool
 ID = "template-job"
 STAMP = "20990101T000000000Z"
 ISO = "2099-01-01T00:00:00.000Z"
-PAST_YEAR = "2001"
+PAST_MS, FUTURE_MS = 978_307_200_000, 4_070_908_800_000  # the beginnings of 2001 and 2099, since the epoch
 
 
 class Template:
@@ -40,20 +40,20 @@ class Template:
         path.unlink()
         return cls(content, name)
 
-    def job(self, number: int, year: str) -> tuple[str, bytes]:
-        """Return name and bytes of a job that is due at the `number`-th millisecond of a year."""
-        seconds, ms = divmod(number, 1000)
+    def job(self, number: int, due_ms: int) -> tuple[str, bytes]:
+        """Return name and bytes of the `number`-th job, due at an instant in milliseconds since the epoch."""
+        seconds, ms = divmod(due_ms, 1000)
         when = time.gmtime(seconds)
-        stamp = f"{year}01{time.strftime('%dT%H%M%S', when)}{ms:03d}Z"
-        iso = f"{year}-01-{time.strftime('%dT%H:%M:%S', when)}.{ms:03d}Z"
+        stamp = f"{time.strftime('%Y%m%dT%H%M%S', when)}{ms:03d}Z"
+        iso = f"{time.strftime('%Y-%m-%dT%H:%M:%S', when)}.{ms:03d}Z"
         new_id = f"{number * 2654435761 % 2**32:08x}{number:08x}"  # scattered, like ids that are chosen at random
         content = self.content.replace(ISO.encode(), iso.encode()).replace(ID.encode(), new_id.encode())
         return self.name.replace(STAMP, stamp).replace(ID, new_id), content
 
-    def fill(self, directory: Path, count: int, year: str) -> None:
-        """Write `count` jobs straight into a directory in which nobody works."""
+    def fill(self, directory: Path, count: int, first_ms: int) -> None:
+        """Write `count` jobs, due a millisecond apart, straight into a directory in which nobody works."""
         for number in range(count):
-            name, content = self.job(number, year)
+            name, content = self.job(number, first_ms + number)
             _write(directory / name, content)
 
 
@@ -66,7 +66,7 @@ def feed(spool: Path, template: Template, per_second: float) -> Iterator[int]:
     while True:
         behind = int((time.monotonic() - began) * per_second) - number
         for _ in range(behind):
-            name, content = template.job(number, PAST_YEAR)
+            name, content = template.job(number, time.time_ns() // 1_000_000)
             _write(outside / name, content)
             os.rename(outside / name, spool / "pending" / name)
             number += 1

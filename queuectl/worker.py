@@ -1,8 +1,8 @@
 """One worker process: look for work, claim it, run it, settle it; when there is none, wait for a word.
 
 A worker knows nothing of its fellows: the rename is the claim, and losing one is no error. It scans when told that
-there may be work, never because time has passed; the supervisor, or whoever else holds its inbox, keeps the clock and the
-watch. When the inbox ends it finishes its job and goes.
+there may be work, never because time has passed; the supervisor, or whoever else holds its inbox, keeps the clock and
+the watch. When the inbox ends it finishes its job and goes.
 """
 
 from __future__ import annotations
