@@ -50,10 +50,9 @@ class _Drop:
 class Admission:
     """Admits drops into one spool."""
 
-    def __init__(self, spool: Spool, *, limit: int, durable: bool) -> None:
+    def __init__(self, spool: Spool, *, limit: int) -> None:
         self._spool = spool
         self._limit = limit
-        self._durable = durable
         self._ids = IdSource()
 
     def admit(self, drops: Iterable[str], now: int) -> Report:
@@ -156,7 +155,7 @@ class Admission:
         due = clock.parse_time(drop.job.run_at, drop.arrived) if drop.job.run_at else drop.arrived
         target = names.WaitingName(clock.stamp(due), drop.job.level, wanted or self._ids.new(due))
         try:
-            if self._spool.admit(drop.name, target, durable=self._durable):
+            if self._spool.admit(drop.name, target):
                 report.admitted.append(str(target))
                 if wanted:
                     taken[wanted] = "pending"

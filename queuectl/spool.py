@@ -68,14 +68,13 @@ class Spool(Tree):
             if at_once:
                 tmp.sync()
 
-    def admit(self, name: str, target: names.WaitingName, *, durable: bool) -> bool:
+    def admit(self, name: str, target: names.WaitingName) -> bool:
         """Give a drop that the caller has locked and accepted its canonical name; False when the name is taken."""
         pending = self.directory("pending")
         if pending.lstat(str(target)) is not None:
             return False
+        # CRASH: after a power loss it has the one name or the other; the claim, which counts, makes both durable.
         os.rename(name, str(target), src_dir_fd=pending.fd, dst_dir_fd=pending.fd)
-        if durable:
-            pending.sync()
         return True
 
     def lock_ids(self) -> int:

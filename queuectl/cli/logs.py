@@ -37,6 +37,9 @@ def show(id: str, follow: bool, attempt: int | None, as_json: bool) -> None:
     queue = open_queue()
     found = resolve_one(queue, id)
     if follow:
+        from queuectl.cli.wait import warn_without_workers
+
+        warn_without_workers(queue, [found])
         for piece in queue.follow(found):
             output.raw(piece)
         return

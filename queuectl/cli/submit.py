@@ -75,7 +75,7 @@ def _stay(queue: Queue, jobs: list[Job], *, quiet: bool, as_json: bool) -> None:
             output.note(phrases.enqueued(job, 10_000))
     sys.stdout.flush()
     if len(ids) == 1 and not (quiet or as_json):
-        warn_without_workers(queue)
+        warn_without_workers(queue, ids)
         for piece in queue.follow(ids[0]):
             output.raw(piece)
         ended = queue.wait(ids)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from queuectl.queue import Queue
 
 NOT_COMPLETED = 1
+ENDED = ("completed", "dead")
 
 
 @click.command("wait", cls=Verb)
@@ -48,14 +49,21 @@ def wait(ids: tuple[str, ...], timeout: float | None, as_json: bool) -> None:
 
 def await_end(queue: Queue, ids: list[str] | None, timeout: float | None = None) -> list[Job]:
     """Block until the jobs have ended, with a progress bar for whoever watches; raises `TimedOut`."""
-    warn_without_workers(queue)
+    warn_without_workers(queue, ids)
     with Progress("Waiting") as bar:
         return queue.wait(ids, timeout=timeout, progress=bar if bar.enabled else None)
 
 
-def warn_without_workers(queue: Queue) -> None:
+def warn_without_workers(queue: Queue, ids: list[str] | None) -> None:
     """Say so when nobody is there to run what is being waited for."""
-    if not queue.workers():
+    if queue.workers():
+        return
+    if ids is None:
+        counts = queue.counts()
+        open_ones = any(count for state, count in counts.items() if state not in ENDED)
+    else:
+        open_ones = any(queue.get(id).state not in ENDED for id in ids)
+    if open_ones:
         output.note("no worker is running; queuectl worker start runs one")
 
 
