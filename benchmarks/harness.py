@@ -85,8 +85,10 @@ class Bench:
         return quick if self.quick else full
 
     def place(self, *, big: bool = False) -> place.Opened:
-        """Open a fresh place for spools."""
-        return place.fresh(self.chosen, self.image, big=big)
+        """Open a fresh place for spools; a big one has room for a million jobs."""
+        # Writing out a big image would take longer than its benchmarks, which flush little.
+        size = 14 if big else self.size(3, 1)
+        return place.fresh(self.chosen, self.image, size=size * place.GIB, written=not big and not self.quick)
 
     def in_turns(self, sides: Mapping[str, Callable[[], float]]) -> Sides:
         """Measure every side once a round, in turns; returns the values of each side by round."""

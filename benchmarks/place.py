@@ -77,15 +77,17 @@ def default() -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def fresh(chosen: Path | None, image: bool, *, big: bool = False) -> Iterator[Place]:
-    """Open the chosen directory, else a fresh ext4 image, else tmpfs; `big` has room for two million files."""
+def fresh(chosen: Path | None, image: bool, *, size: int, written: bool) -> Iterator[Place]:
+    """Open the chosen directory, else a fresh ext4 image, else tmpfs.
+
+    An image that is not `written` makes each flush allocate blocks in the file system below, which doubles and scatters
+    its cost.
+    """
     if chosen is not None:
         with _directory(chosen, "chosen place") as place:
             yield place
     elif image:
-        # An unwritten image makes each flush allocate blocks in the file system below, which doubles and scatters its
-        # cost; writing a big one would take longer than its benchmarks, which flush little.
-        with _image(14 * GIB if big else 3 * GIB, written=not big) as place:
+        with _image(size, written=written) as place:
             yield place
     else:
         with _directory(SHM if SHM.is_dir() else Path(tempfile.gettempdir()), "instead of a fresh image") as place:

@@ -29,9 +29,12 @@ class BenchError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of every program: no settings of queuectl, and this checkout's package before others."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("QUEUECTL_")}
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    """Return the environment of every program: no settings of queuectl or Python, this checkout's package before others.
+
+    PYTHONDONTWRITEBYTECODE among them would have each start of a checkout compile it anew.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("QUEUECTL_", "PYTHON"))}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return env
 
 

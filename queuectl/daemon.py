@@ -29,8 +29,8 @@ def detach(log: str, body: Callable[[Callable[[], None]], int]) -> int:
             os._exit(0)
     os.close(report)
     os.waitpid(first, 0)
-    with open(ready, "rb") as pipe:
-        said = pipe.read()
+    said = os.read(ready, 64)  # not to the end of the file, which its forked workers hold open too
+    os.close(ready)
     if not said:
         raise Refused("the workers did not start", hint=f"the reason stands in {log}")
     return int(said)

@@ -72,9 +72,9 @@ class Inbox:
         """Drop requests to cancel jobs that are not running here."""
         self._cancelled.clear()
 
-    def wait(self) -> None:
-        """Sleep until something arrives."""
+    def wait(self, timeout: float | None = None) -> None:
+        """Sleep until something arrives, for at most `timeout` seconds."""
         poll = select.poll()
         for fd in self.fds():
             poll.register(fd, select.POLLIN)
-        poll.poll()
+        poll.poll(None if timeout is None else timeout * 1000)

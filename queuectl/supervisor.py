@@ -8,6 +8,7 @@ they run and go. Signals only write to a pipe.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -17,23 +18,20 @@ from typing import Any
 
 from queuectl import channel, clock, config, daemon, names, recovery, registry, startcheck
 from queuectl.crew import Crew, Member
+from queuectl.dispatcher import POLL_WITHOUT_WATCH_S, Dispatcher
 from queuectl.executors.local import LocalExecutor
 from queuectl.inbox import Inbox
 from queuectl.job import State
 from queuectl.listener import BUSY, Listener
-from queuectl.scan import look
 from queuectl.spool import Spool
 from queuectl.terminal import ERASE, Terminal
 from queuectl.worker import Worker
 
 LOG = "workers.log"
-DISARM_AFTER_S = 0.1
-POLL_WITHOUT_WATCH_S = 1.0
 RESTART_DELAYS_S = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
 STEADY_S = 30.0
 PROGRESS_S = 0.1
 DRAIN_CHECK_S = 0.5
-POLL_COSTS = 30  # a poll may cost a thirtieth of the time at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +76,11 @@ class Supervisor:
         self._crew = Crew(self._be_worker, self._forget)
         self._totals = Totals()
         self._listener = Listener({tag: str(spool.path / tag) for tag in (*BUSY, "cancel", ".")})
+        self._dispatcher = Dispatcher(spool, self._crew, self._listener, self._forget_all)
         self._registered = -1
         self._wake = self._wake_out = -1
         self._stopping = False
         self._exit_code = 0
-        # There may be work that no worker has looked at since it came.
-        self._dirty = False
-        self._due: int | None = None
-        self._poll_at = clock.monotonic() + self._config.poll_interval_sec
-        self._scan_cost = 0.0
-        self._disarm_at: float | None = None
         self._end_at = None if options.for_s is None else clock.monotonic() + options.for_s
         self._restarts: list[tuple[float, int]] = []
         self._deaths = 0
@@ -123,27 +116,25 @@ class Supervisor:
             watched.append(self._listener.events.fd)
         for fd in watched:
             poll.register(fd, select.POLLIN)
-        poll.poll(max(0.0, self._sleep_s()) * 1000)
+        poll.poll(self._sleep_s() * 1000)
         self._hear_signals()
         self._hear_workers()
-        self._hear_listener()
         self._reap()
-        self._keep_time()
-        self._dispatch()
+        try:
+            self._hear_listener()
+            self._keep_time()
+            if not self._stopping:
+                self._dispatcher.dispatch()
+        except OSError as error:
+            self._give_up(error)
         self._show_progress()
 
-    def _sleep_s(self) -> float:
-        now = clock.monotonic()
-        waits = [self._poll_at - now]
-        if self._due is not None and self._crew.idle() and not self._stopping:
-            waits.append((self._due - clock.now()) / 1000)
-        waits += [at - now for at in (self._disarm_at, self._end_at) if at is not None]
-        waits += [at - now for at, _ in self._restarts]
-        if self._options.progress:
-            waits.append(self._progress_at - now)
-        if self._options.drain and self._crew.idle():
-            waits.append(DRAIN_CHECK_S)
-        return min(waits)
+    def _give_up(self, error: OSError) -> None:
+        """Stop gracefully when the spool itself cannot be used any more."""
+        if self._exit_code != 6:
+            self._say(f"{error.filename or self._spool.path}: {error.strerror}; stopping")
+        self._exit_code = 6
+        self._stop("stop")
 
     # Workers.
 
@@ -185,71 +176,38 @@ class Supervisor:
         how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
         self._say(f"Worker {member.number} has ended ({how}); starting another")
         self._restarts.append((now + delay, member.number))
-        self._dirty = True
-
-    def _give(self, member: Member, verb: str, argument: str = "") -> None:
-        """Give an idle worker something to do."""
-        member.idle = False
-        if not member.inbox.say(verb, argument):
-            self._dirty = True  # it is dead; whoever comes next must look
+        self._dispatcher.look_again()
 
     # What is heard.
 
-    def _hear_workers(self) -> None:
-        for member in self._crew:
-            for verb, argument in member.words.words():
-                self._heed(member, verb, argument)
-
     def _heed(self, member: Member, verb: str, argument: str) -> None:
         if verb == "idle":
-            stamp, _, cost = argument.partition(" ")
-            member.idle = True
-            self._scan_cost = float(cost)
-            if stamp != "-":
-                self._note_due(clock.unstamp(stamp))
+            self._dispatcher.became_idle(member, argument)
         elif verb == "more":
-            idle = self._crew.idle()
-            if idle:
-                self._give(idle[0], "scan")
-            else:
-                self._dirty = True
+            self._dispatcher.more()
         elif verb == "count":
             completed, failed, dead = map(int, argument.split())
             self._totals.completed += completed
             self._totals.failed += failed
             self._totals.dead += dead
 
-    def _note_due(self, instant: int) -> None:
-        self._due = instant if self._due is None else min(self._due, instant)
-
     def _hear_listener(self) -> None:
         for tag, name in self._listener.read():
             if tag in BUSY:
-                self._arrived(tag, name)
+                self._dispatcher.arrived(tag, name)
             elif tag == "cancel":
                 self._crew.tell_all("cancel", name)
-            elif tag == "." and name == "paused":
-                self._dirty = True
-            elif tag == "." and name == "config.toml":
+            elif tag == "armed" or (tag, name) == (".", "paused"):
+                self._dispatcher.look_again()
+            elif (tag, name) == (".", "config.toml"):
                 self._reload()
-            elif tag == "armed":
-                self._dirty = True  # what came before the watch was armed
             elif tag == "unavailable":
                 self._say(f"No file notification to be had ({name}); looking every {POLL_WITHOUT_WATCH_S:g} s instead")
 
-    def _arrived(self, tag: str, name: str) -> None:
-        """Hand a name that has come to an idle worker, or remember that one must look."""
-        known = names.waiting(name)
-        if known is None and not (tag == State.PENDING and names.is_drop(name)):
-            return
-        if known is not None and known.due > clock.stamp(clock.now()):
-            self._note_due(clock.unstamp(known.due))
-            return
-        idle = self._crew.idle()
-        if idle and not self._stopping and not self._spool.paused():
-            self._give(idle[0], "try", f"{tag}/{name}")
-        else:
-            self._dirty = True
+    def _hear_workers(self) -> None:
+        for member in self._crew:
+            for verb, argument in member.words.words():
+                self._heed(member, verb, argument)
 
     def _reload(self) -> None:
         try:
@@ -260,6 +218,17 @@ class Supervisor:
 
     # Time.
 
+    def _sleep_s(self) -> float:
+        now = clock.monotonic()
+        waits = [self._dispatcher.sleep_s(), *(at - now for at, _ in self._restarts)]
+        if self._end_at is not None:
+            waits.append(self._end_at - now)
+        if self._options.progress:
+            waits.append(self._progress_at - now)
+        if self._options.drain and self._crew.idle():
+            waits.append(DRAIN_CHECK_S)
+        return max(0.0, min(waits))
+
     def _keep_time(self) -> None:
         now = clock.monotonic()
         if self._end_at is not None and now >= self._end_at:
@@ -269,64 +238,18 @@ class Supervisor:
             self._restarts.remove(restart)
             if not self._stopping:
                 self._crew.start(restart[1])
-        if self._disarm_at is not None and now >= self._disarm_at:
-            self._disarm_at = None
-            self._listener.disarm()
-        if now >= self._poll_at:
-            self._poll(now)
-
-    def _poll(self, now: float) -> None:
-        """The safety net under notifications: let a worker recover and look, and pass on what may have been missed."""
-        interval = self._config.poll_interval_sec
-        if self._listener.unavailable:
-            interval = min(interval, POLL_WITHOUT_WATCH_S)
-        self._poll_at = now + max(interval, POLL_COSTS * self._scan_cost)
-        if not self._spool.still_there():
-            self._say(f"{self._spool.path} is not the spool any more (moved or deleted); stopping")
-            self._exit_code = 6
-            self._stop("stop")
-            return
-        for id in self._spool.cancel_requests():
-            self._crew.tell_all("cancel", id)
-        if self._listener.unavailable:
-            self._crew.tell_all("reload")
-        idle = self._crew.idle()
-        if idle and not self._stopping and not self._spool.paused():
-            self._give(idle[0], "poll")
-
-    def _dispatch(self) -> None:
-        """See to it that work which may be there is looked at, and that the watch is armed while a worker is idle."""
         if self._stopping:
             return
-        idle = self._crew.idle()
-        if not idle:
-            if self._listener.asked and self._disarm_at is None:
-                self._disarm_at = clock.monotonic() + DISARM_AFTER_S
-            return
-        self._disarm_at = None
-        if self._options.drain and len(idle) == self._options.count and not self._dirty and self._drained():
+        if self._options.drain and len(self._crew.idle()) == self._options.count and self._dispatcher.drained():
             self._stop("stop")
-            return
-        if self._listener.events is None and not self._listener.unavailable:
-            self._listener.start(self._forget_all)
-        self._listener.arm()
-        if self._due is not None and self._due <= clock.now():
-            self._due, self._dirty = None, True
-        if self._dirty and not self._spool.paused():
-            self._dirty = False
-            self._give(idle[0], "scan")
+        elif self._dispatcher.poll_is_due():
+            self._poll()
 
-    def _drained(self) -> bool:
-        """Say whether no job is ready, running or waiting for a retry."""
-        # RACE: a job may go from processing/ to failed/ between two looks, so failed/ is looked at again.
-        for state in (State.FAILED, State.PROCESSING, State.FAILED):
-            if any(not name.startswith(".") for name in self._spool.directory(state).names()):
-                return False
-        seen = look(self._spool, clock.now(), 1)
-        return not seen.candidates and not any(self._may_be_job(name) for name in seen.drops)
-
-    def _may_be_job(self, name: str) -> bool:
-        return not os.path.isdir(self._spool.path / "pending" / name)
+    def _poll(self) -> None:
+        """The safety net under notifications: look again, and see whether the spool is still where it was."""
+        if not self._spool.still_there():
+            raise FileNotFoundError(errno.ENOENT, "not the spool any more (moved or deleted)", str(self._spool.path))
+        self._dispatcher.poll(self._config.poll_interval_sec)
 
     # The end.
 
@@ -404,6 +327,8 @@ def run(
     for warning in startcheck.check(spool, force=force):
         os.write(2, f"warning: {warning}\n".encode("utf-8", "backslashreplace"))
     recovery.sweep(spool, clock.now())
+    if spool.paused():
+        os.write(2, b"The queue is paused; queuectl resume lets it go on\n")
     given = dict(settings or {})
     configured = config.load(spool.config_text(), **given)
     options = Options(count or configured.worker_count, drain, for_s, given, progress)

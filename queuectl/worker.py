@@ -29,6 +29,7 @@ FRESH_S = 0.25  # a list of candidates is good for this long, or for 25 times wh
 FRESH_COSTS = 25
 NO_ROOM_S = 1.0
 REPORT_S = 0.1
+TROUBLE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Worker:
         self._left: set[str] = set()
         self._called = True
         self._scan_cost = 0.0
+        self._trouble = ""
 
     # The words of `attempt.Control`.
 
@@ -98,21 +100,33 @@ class Worker:
 
     def run(self) -> None:
         """Work until told to stop."""
-        self.recover()
-        self.look()
         while True:
             self._inbox.take()
             if self._inbox.stopping:
                 break
             self._inbox.forget()
-            if not self.run_once():
-                self._idle()
+            try:
+                if not self.run_once():
+                    self._idle()
+            except OSError as error:
+                self._suffer(error)
         self._report()
+
+    def _suffer(self, error: OSError) -> None:
+        """Say what the machine refuses, once, and try again in a moment: nothing is claimed here."""
+        trouble = f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._terminal.warn(f"Cannot look for work ({trouble}); trying again")
+        self._inbox.wait(TROUBLE_S)
 
     def run_once(self) -> bool:
         """Claim the next job that is ready and run it; False when there is none."""
         if self._inbox.reload:
             self._reload()
+        if not self._recovered_at:
+            self.recover()
+            self.look()
         claim = None if self.spool.paused() else self._claim_next()
         if claim is None:
             return False

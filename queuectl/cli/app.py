@@ -125,6 +125,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _open_streams() -> None:
     """Make the standard streams writable with any text, also when the caller closed them."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # or a file of the spool would get the number of a stream
+        pass
+    os.close(fd)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end

@@ -6,6 +6,7 @@ It is started by posix_spawn(3), whose vfork keeps the cost from growing with th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -16,7 +17,10 @@ from queuectl import clock, shell
 from queuectl.executors import CannotStart, Exit, Order
 
 # What python ignores and what the worker handles must be as the system has it in the command.
-_DEFAULTED = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGXFSZ]
+_DEFAULTED = [
+    *(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD),
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP),
+]
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _FALLBACK_POLL_S = 0.02
 
@@ -88,6 +92,7 @@ class LocalExecutor:
     def __init__(self) -> None:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        _keep_from_commands()
 
     def start(self, order: Order) -> LocalExecution:
         """Start a command; see `Executor.start`."""
@@ -158,6 +163,14 @@ def _pidfd(pid: int) -> int:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
         return -1
+
+
+def _keep_from_commands() -> None:
+    """Let no command inherit what whoever started us left open, such as a lock of their script."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # that of the listing itself is closed by now
+                os.set_inheritable(int(name), False)
 
 
 def _milliseconds(timeout: float | None) -> float | None:
