@@ -29,7 +29,7 @@ class BenchError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of every program: no settings of queuectl or Python, this checkout's package before others.
+    """Return the environment of every program: no settings of queuectl or Python, this checkout first on the path.
 
     PYTHONDONTWRITEBYTECODE among them would have each start of a checkout compile it anew.
     """

@@ -51,7 +51,7 @@ def wait(
                 rescan_at = clock.monotonic() + max(BLIND_S if blind else RESCAN_S, LOOK_COSTS * cost)
                 continue
             if deadline is not None and now >= deadline:
-                raise TimedOut(f"{len(left)} of {total} jobs had not ended after {clock.brief(timeout or 0)}")
+                raise TimedOut(f"still waiting for {len(left)} of {total} after {clock.brief(timeout or 0)}")
             until = rescan_at if deadline is None else min(rescan_at, deadline)
             for _, name in watch.wait(until - now):
                 if names.ended(name):

@@ -79,6 +79,9 @@ def load(tree: Tree, state: State, name: str) -> Job | None:
     finally:
         os.close(fd)
     found.state = state
+    running = names.running(name) if state is State.PROCESSING else None
+    if running:
+        found.updated_at = clock.iso(clock.unstamp(running.started))
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 
 from queuectl.errors import UsageError
 
@@ -58,9 +59,11 @@ def iso(instant: int) -> str:
 
 
 def uniso(text: str) -> int:
-    """Return the instant that `iso` spelt; other ISO 8601 spellings go through `parse_time`."""
-    if len(text) == 24 and text[10] == "T" and text[23] == "Z":
-        return unstamp(f"{text[:4]}{text[5:7]}{text[8:10]}T{text[11:13]}{text[14:16]}{text[17:19]}{text[20:23]}Z")
+    """Return the instant that `iso` spelt; whatever it would spell otherwise goes through `parse_time`."""
+    with suppress(ValueError):
+        instant = unstamp(f"{text[:4]}{text[5:7]}{text[8:10]}T{text[11:13]}{text[14:16]}{text[17:19]}{text[20:23]}Z")
+        if iso(instant) == text:
+            return instant
     return parse_time(text, now())
 
 
@@ -70,8 +73,8 @@ def parse_duration(value: float | str) -> float:
     Returns seconds. Raises `UsageError` when it is none, negative, or longer than a hundred years.
     """
     text = str(value).strip()
-    if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
-        seconds = float(text)
+    if (isinstance(value, float) and value >= 0) or re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
+        seconds = float(text)  # a float may spell itself as 1e-05
     elif _DURATION.fullmatch(text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     else:

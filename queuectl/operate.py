@@ -26,6 +26,7 @@ def retry(spool: Spool, prefix: str, *, only: State | None = None) -> Job:
     def change(found: Job, now: int) -> None:
         found.attempts = 0
         found.due_at = clock.iso(now)
+        found.exit = found.exit_code = found.last_error = None  # the history keeps them
 
     allowed = (only,) if only else (State.DEAD, State.COMPLETED, State.FAILED)
     return _change(spool, prefix, allowed, State.PENDING, change, "retried")
@@ -104,7 +105,7 @@ def _claim(spool: Spool, prefix: str, allowed: tuple[State, ...], verb: str) -> 
 
 def _hint(state: State) -> str | None:
     if state is State.PROCESSING:
-        return "wait for it to end, or queuectl cancel it"
+        return "wait for it to end, or cancel it"
     return "it waits already" if state is State.PENDING else None
 
 
@@ -113,7 +114,7 @@ def remove(spool: Spool, prefix: str) -> Job:
     state, name = catalog.find(spool, [prefix])[prefix]
     id = names.id_part(name)
     if state is State.PROCESSING:
-        raise Conflict(f"{id}: is processing, so it cannot be removed", hint="queuectl cancel it first")
+        raise Conflict(f"{id}: is processing, so it cannot be removed", hint=f"queuectl cancel {id}, then remove it")
     found = catalog.load(spool, state, name)
     if found is None or not spool.remove(state, name):
         raise Conflict(f"{id}: taken by another process meanwhile", hint="try again")

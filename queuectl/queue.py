@@ -6,6 +6,7 @@ the same queue. Instants are ISO 8601 strings in jobs and milliseconds since the
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -228,8 +229,13 @@ class Queue:
 
     def retry_dead(self, ids: Iterable[str] | None = None) -> list[Job]:
         """Put dead jobs (None: all) back into the queue, attempts 0; raises `Conflict` for one that is not dead."""
-        wanted = list(ids) if ids is not None else [names.id_part(n) for n in catalog.entries(self._spool, State.DEAD)]
-        return [operate.retry(self._spool, id, only=State.DEAD) for id in wanted]
+        if ids is not None:
+            return [operate.retry(self._spool, id, only=State.DEAD) for id in ids]
+        retried = []
+        for name in catalog.entries(self._spool, State.DEAD):
+            with contextlib.suppress(NotFound, Conflict):  # somebody else has retried or removed it meanwhile
+                retried.append(operate.retry(self._spool, names.id_part(name), only=State.DEAD))
+        return retried
 
     def cancel(self, id: str) -> Job:
         """Withdraw a waiting job, or end a running one; it goes to the dead as cancelled. Raises `Conflict`."""

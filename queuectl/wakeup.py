@@ -107,7 +107,12 @@ def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
 
 def _start_observer() -> Any:
     """Start watchdog's observer, on Linux with an emitter that asks inotify for nothing that we do not need."""
+    import logging
+
     from watchdog import observers
+
+    # It would print what its threads meet while a watch is being closed.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL + 1)
 
     try:
         from watchdog.observers.api import BaseObserver

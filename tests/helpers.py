@@ -112,6 +112,14 @@ class Cli:
         finally:
             end(process)
 
+    def drop(self, name: str | bytes, job: Mapping[str, Any] | bytes) -> Path:
+        """Let a file of these bytes, or of this object's JSON, appear in pending/ by one rename, as mv does."""
+        target = self.spool / "pending" / os.fsdecode(name)
+        draft = self.cwd / f"draft-{os.getpid()}-{os.urandom(4).hex()}"
+        draft.write_bytes(job if isinstance(job, bytes) else json.dumps(job).encode())
+        os.rename(draft, target)
+        return target
+
     def worker_pids(self) -> list[int]:
         """Return the pids of the worker processes that the spool's registry names."""
         pids = []
@@ -142,6 +150,50 @@ class Cli:
         """Return a job's log."""
         return (self.spool / "logs" / f"{id}.log").read_bytes()
 
+    def configure(self, **settings: object) -> None:
+        """Write the spool's config.toml."""
+        path = self.spool / "config.toml"
+        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+        path.chmod(0o600)
+
+    def put(self, id: str, command: str | list[str], **fields: Any) -> None:
+        """Put a job into `pending/` as other tools do, by rename; without a cwd it runs in the workers' directory."""
+        self.drop(f"drop.of.{id}.json", {"id": id, "command": command, **fields})
+
+    def names(self, id: str) -> list[Path]:
+        """Return all the files in the directories of the states that have this id."""
+        return [path for state in STATES for path in self.files(state) if path.name.split(".", 2)[2] == f"{id}.json"]
+
+    def job(self, id: str) -> dict[str, Any]:
+        """Return a job as its file has it, wherever it is."""
+        for _ in range(100):
+            for path in self.names(id):
+                with contextlib.suppress(FileNotFoundError):
+                    found: dict[str, Any] = json.loads(path.read_bytes())
+                    return found
+        raise AssertionError(f"no job {id}")
+
+    def ended(self, id: str) -> bool:
+        """Say whether a job is completed or dead."""
+        return self.state(id) in ("completed", "dead")
+
+    def holders(self) -> list[int]:
+        """Return the pids of all processes that have a file of the spool open: supervisors, workers, commands."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if any(os.readlink(fd).startswith(f"{self.spool}/") for fd in (process / "fd").iterdir()):
+                    found.append(int(process.name))
+        return found
+
+    def kill_all(self) -> None:
+        """Kill every process that has a file of the spool open, at once and until there is none."""
+        while pids := self.holders():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+
     def state(self, id: str) -> str | None:
         """Return the state of a job by the directory that holds its file."""
         for _ in range(5):
@@ -163,3 +215,23 @@ def end(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream:
             stream.close()
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all its living descendants."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def cpu_ticks(pid: int) -> int:
+    """Return the processor time that a process and its living descendants have used, in clock ticks."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
+    return total

@@ -90,7 +90,7 @@ def doctor(repair: bool, as_json: bool) -> None:
         for finding in findings:
             output.line(f"{output.shown(finding.path)}\n  {output.shown(finding.meaning)}")
             output.line("  Repaired." if finding.repaired else f"  {output.shown(finding.remedy)}")
-    if not findings:
+    if not findings and not as_json:
         output.note(f"{queue.path}: nothing to report")
     if any(not finding.repaired for finding in findings):
         raise click.exceptions.Exit(1)
