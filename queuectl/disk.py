@@ -17,6 +17,7 @@ from typing import Any
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_PIECE = 65_536
 _SPECIAL = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENODEV)
 
 
@@ -146,9 +147,10 @@ def flock_wait(fd: int) -> None:
 
 def read(fd: int, limit: int) -> bytes:
     """Read a file from its beginning, at most `limit` + 1 bytes, so that more than `limit` shows."""
-    data = os.pread(fd, limit + 1, 0)
-    while data and len(data) <= limit:
-        more = os.pread(fd, limit + 1 - len(data), len(data))
+    data = b""
+    while len(data) <= limit:
+        piece = max(_PIECE, len(data))  # never room for `limit` at once, which may be more than the machine has
+        more = os.pread(fd, min(piece, limit + 1 - len(data)), len(data))
         if not more:
             break
         data += more

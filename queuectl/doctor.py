@@ -84,7 +84,7 @@ def _state(spool: Spool, config: Config, state: State, repair: bool) -> Iterator
 
 def _processing(spool: Spool, config: Config, name: str, path: str) -> Iterator[Finding]:
     try:
-        claim = spool.take_orphan(name, limit=config.max_job_bytes)
+        claim = spool.take_orphan(name, limit=catalog.MAX_BYTES)
     except BadJobFile as error:
         yield Finding(path, f"not readable as a job: {error}", "the next worker moves it to rejected/")
         return

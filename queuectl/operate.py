@@ -6,10 +6,11 @@ moment, since jobs only pass through other hands for milliseconds unless they ru
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from queuectl import catalog, clock, names
+from queuectl import catalog, clock, names, registry
 from queuectl.disk import Miss
 from queuectl.errors import Conflict
 from queuectl.job import Job, State
@@ -20,7 +21,23 @@ PAUSE_S = 0.05
 CANCELLED = "cancelled"
 
 
-def retry(spool: Spool, prefix: str, *, only: State | None = None) -> Job:
+class Spots:
+    """Where jobs were last seen, so that changing many jobs does not scan the spool for each; a spot is used once."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._seen: dict[str, tuple[State, str]] = {}
+
+    def learn(self, found: Iterable[tuple[State, str]]) -> None:
+        """Remember where jobs are."""
+        self._seen.update((names.id_part(name), (state, name)) for state, name in found)
+
+    def find(self, prefix: str) -> tuple[State, str]:
+        """Return the state and the name of a job; raises `NotFound` or `AmbiguousId`."""
+        return self._seen.pop(prefix, None) or catalog.find(self._spool, [prefix])[prefix]
+
+
+def retry(spool: Spool, spots: Spots, prefix: str, *, only: State | None = None) -> Job:
     """Put a job that has ended, or waits for a retry, back into `pending/` with its attempts at 0, due now."""
 
     def change(found: Job, now: int) -> None:
@@ -29,36 +46,40 @@ def retry(spool: Spool, prefix: str, *, only: State | None = None) -> Job:
         found.exit = found.exit_code = found.last_error = None  # the history keeps them
 
     allowed = (only,) if only else (State.DEAD, State.COMPLETED, State.FAILED)
-    return _change(spool, prefix, allowed, State.PENDING, change, "retried")
+    return _change(spool, spots, prefix, allowed, State.PENDING, change, "retried")
 
 
-def cancel(spool: Spool, prefix: str) -> Job:
+def cancel(spool: Spool, spots: Spots, prefix: str) -> Job:
     """Withdraw a waiting job, or have a running one ended; it goes to `dead/` as cancelled."""
 
     def change(found: Job, _now: int) -> None:
         found.exit, found.exit_code, found.last_error = CANCELLED, None, CANCELLED
 
-    deadline = clock.monotonic() + PATIENCE_S
     asked = ""
     try:
         while True:
-            state, name = catalog.find(spool, [prefix])[prefix]
+            state, name = spots.find(prefix)
             id = names.id_part(name)
-            if state is State.PROCESSING:
+            if state in (State.COMPLETED, State.DEAD) and asked:
+                return _ended(spool, state, name)
+            if state is not State.PROCESSING:
+                with contextlib.suppress(_Moved):
+                    return _change(spool, spots, id, (State.PENDING, State.FAILED), State.DEAD, change, "cancelled")
+            elif not any(info.role == registry.WORKER for info in registry.live(spool)):
+                raise Conflict(
+                    f"{id}: its worker is gone", hint="the next worker settles it, once its command has ended"
+                )
+            else:
                 spool.request_cancel(id)
                 asked = id
-            elif asked:
-                return _ended(spool, state, name)
-            else:
-                try:
-                    return _change(spool, id, (State.PENDING, State.FAILED), State.DEAD, change, "cancelled")
-                except Conflict:
-                    if state not in (State.PENDING, State.FAILED) or clock.monotonic() > deadline:
-                        raise
             clock.sleep(PAUSE_S)
     finally:
         if asked:
             spool.unlink("cancel", asked)
+
+
+class _Moved(Conflict):
+    """The job has begun to run meanwhile."""
 
 
 def _ended(spool: Spool, state: State, name: str) -> Job:
@@ -70,6 +91,7 @@ def _ended(spool: Spool, state: State, name: str) -> Job:
 
 def _change(
     spool: Spool,
+    spots: Spots,
     prefix: str,
     allowed: Iterable[State],
     target: State,
@@ -77,7 +99,7 @@ def _change(
     verb: str,
 ) -> Job:
     """Claim a job in one of the allowed states, change it, and settle it in the target state."""
-    claim = _claim(spool, prefix, tuple(allowed), verb)
+    claim = _claim(spool, spots, prefix, tuple(allowed), verb)
     now = clock.now()
     found = claim.job
     change(found, now)
@@ -88,13 +110,14 @@ def _change(
     return found
 
 
-def _claim(spool: Spool, prefix: str, allowed: tuple[State, ...], verb: str) -> Claim:
+def _claim(spool: Spool, spots: Spots, prefix: str, allowed: tuple[State, ...], verb: str) -> Claim:
     deadline = clock.monotonic() + PATIENCE_S
     while True:
-        state, name = catalog.find(spool, [prefix])[prefix]
+        state, name = spots.find(prefix)
         id = names.id_part(name)
         if state not in allowed:
-            raise Conflict(f"{id}: is {state}, so it cannot be {verb}", hint=_hint(state))
+            kind = _Moved if state is State.PROCESSING else Conflict
+            raise kind(f"{id}: is {state}, so it cannot be {verb}", hint=_hint(state))
         claim = spool.claim(state, name, now=clock.now(), limit=catalog.MAX_BYTES, durable=True)
         if isinstance(claim, Claim):
             return claim
@@ -109,9 +132,9 @@ def _hint(state: State) -> str | None:
     return "it waits already" if state is State.PENDING else None
 
 
-def remove(spool: Spool, prefix: str) -> Job:
+def remove(spool: Spool, spots: Spots, prefix: str) -> Job:
     """Delete a job that is not running, with its log; returns what it was."""
-    state, name = catalog.find(spool, [prefix])[prefix]
+    state, name = spots.find(prefix)
     id = names.id_part(name)
     if state is State.PROCESSING:
         raise Conflict(f"{id}: is processing, so it cannot be removed", hint=f"queuectl cancel {id}, then remove it")

@@ -59,6 +59,7 @@ class Queue:
         """
         self._spool = Spool.create(path) if create else Spool(path)
         self._ids = ids.IdSource()
+        self._spots = operate.Spots(self._spool)
 
     @property
     def path(self) -> Path:
@@ -137,6 +138,7 @@ class Queue:
         """Return the ids that unique prefixes mean, in one look; raises `NotFound` or `AmbiguousId`."""
         wanted = list(prefixes)
         found = catalog.find(self._spool, wanted)
+        self._spots.learn(found.values())
         return [names.id_part(found[prefix][1]) for prefix in wanted]
 
     def get(self, id: str) -> Job:
@@ -225,25 +227,27 @@ class Queue:
 
         Raises `Conflict` for one that runs or waits for its first run.
         """
-        return operate.retry(self._spool, id)
+        return operate.retry(self._spool, self._spots, id)
 
     def retry_dead(self, ids: Iterable[str] | None = None) -> list[Job]:
         """Put dead jobs (None: all) back into the queue, attempts 0; raises `Conflict` for one that is not dead."""
         if ids is not None:
-            return [operate.retry(self._spool, id, only=State.DEAD) for id in ids]
+            return [operate.retry(self._spool, self._spots, id, only=State.DEAD) for id in ids]
         retried = []
-        for name in catalog.entries(self._spool, State.DEAD):
+        dead = catalog.entries(self._spool, State.DEAD)
+        self._spots.learn((State.DEAD, name) for name in dead)
+        for name in dead:
             with contextlib.suppress(NotFound, Conflict):  # somebody else has retried or removed it meanwhile
-                retried.append(operate.retry(self._spool, names.id_part(name), only=State.DEAD))
+                retried.append(operate.retry(self._spool, self._spots, names.id_part(name), only=State.DEAD))
         return retried
 
     def cancel(self, id: str) -> Job:
         """Withdraw a waiting job, or end a running one; it goes to the dead as cancelled. Raises `Conflict`."""
-        return operate.cancel(self._spool, id)
+        return operate.cancel(self._spool, self._spots, id)
 
     def remove(self, id: str) -> Job:
         """Delete a job that is not running, and its log; returns what it was. Raises `Conflict`."""
-        return operate.remove(self._spool, id)
+        return operate.remove(self._spool, self._spots, id)
 
     def purge(
         self,

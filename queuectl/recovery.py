@@ -11,7 +11,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from queuectl import attempt, clock, names, registry
+from queuectl import attempt, catalog, clock, names, registry
 from queuectl.admission import Admission
 from queuectl.attempt import Control, Outcome
 from queuectl.config import Config
@@ -38,21 +38,25 @@ def recover(spool: Spool, config: Config, control: Control, admission: Admission
         if name.startswith("."):
             continue
         try:
-            claim = spool.take_orphan(name, limit=config.max_job_bytes)
+            _recover(spool, name, config, control, done)
         except BadJobFile as error:
             report = admission.refuse_canonical("processing", name, error, clock.now())
             done.rejected += report.rejected
-            continue
-        if isinstance(claim, Miss):
-            continue
-        running = names.running(claim.name)
-        if running is None or claim.job.rev >= running.rev:
-            spool.finish_move(claim)
-            done.moved += 1
-        else:
-            _lose(spool, claim, running, config, control)
-            done.lost.append(claim)
     return done
+
+
+def _recover(spool: Spool, name: str, config: Config, control: Control, done: Recovered) -> None:
+    """Settle one file, if it is an orphan; raises `BadJobFile` when nothing can be made of it."""
+    claim = spool.take_orphan(name, limit=catalog.MAX_BYTES)
+    if isinstance(claim, Miss):
+        return
+    running = names.running(claim.name)
+    if running is None or claim.job.rev >= running.rev:
+        spool.finish_move(claim)
+        done.moved += 1
+    else:
+        _lose(spool, claim, running, config, control)
+        done.lost.append(claim)
 
 
 def _lose(spool: Spool, claim: Claim, running: names.RunningName, config: Config, control: Control) -> None:

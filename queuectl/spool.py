@@ -248,7 +248,10 @@ def final_place(settled: Job) -> tuple[str, str]:
     if settled.state is State.PROCESSING:
         raise BadJobFile("its decision says processing")
     ended = clock.stamp(clock.uniso(settled.updated_at or clock.iso(0)))
-    return settled.state, str(names.EndedName(ended, settled.exit or str(settled.exit_code or 0), settled.id))
+    target = str(names.EndedName(ended, settled.exit or str(settled.exit_code or 0), settled.id))
+    if names.ended(target) is None:
+        raise BadJobFile(f"its decision says that it ended with {settled.exit!r}")
+    return settled.state, target
 
 
 def waiting_name(waiting: Job) -> names.WaitingName:
