@@ -81,7 +81,7 @@ def load(tree: Tree, state: State, name: str) -> Job | None:
     found.state = state
     running = names.running(name) if state is State.PROCESSING else None
     if running:
-        found.updated_at = clock.iso(clock.unstamp(running.started))
+        found.updated_at = clock.stamp_to_iso(running.started)
     return found
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import suppress
+from functools import lru_cache
 
 from queuectl.errors import UsageError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
+_ISO = re.compile(
+    r"(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)\.(\d{3})Z", re.ASCII
+).fullmatch
 MAX_DURATION_S = 100 * 365 * 86400.0
 _MAX_MS = 253402300799999  # 9999-12-31T23:59:59.999Z, the last instant that a stamp can spell
 
@@ -38,7 +41,12 @@ def sleep(seconds: float) -> None:
 def stamp(instant: int) -> str:
     """Spell an instant for a file name, `20261122T101500123Z`."""
     seconds, ms = divmod(min(max(instant, 0), _MAX_MS), 1000)
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}{ms:03d}Z"
+    return f"{_second(seconds)}{ms:03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
 
 
 def unstamp(text: str) -> int:
@@ -54,17 +62,23 @@ def unstamp(text: str) -> int:
 
 def iso(instant: int) -> str:
     """Spell an instant for a job file, `2026-11-22T10:15:00.123Z`."""
-    s = stamp(instant)
+    return stamp_to_iso(stamp(instant))
+
+
+def stamp_to_iso(s: str) -> str:
+    """Turn the spelling of an instant in a file name into that in a job file."""
     return f"{s[:4]}-{s[4:6]}-{s[6:8]}T{s[9:11]}:{s[11:13]}:{s[13:15]}.{s[15:18]}Z"
 
 
+def iso_to_stamp(text: str) -> str:
+    """Turn the spelling of an instant in a job file into that in a file name; raises `UsageError` when it is none."""
+    found = _ISO(text)
+    return "{}{}{}T{}{}{}{}Z".format(*found.groups()) if found else stamp(parse_time(text, now()))
+
+
 def uniso(text: str) -> int:
-    """Return the instant that `iso` spelt; whatever it would spell otherwise goes through `parse_time`."""
-    with suppress(ValueError):
-        instant = unstamp(f"{text[:4]}{text[5:7]}{text[8:10]}T{text[11:13]}{text[14:16]}{text[17:19]}{text[20:23]}Z")
-        if iso(instant) == text:
-            return instant
-    return parse_time(text, now())
+    """Return the instant that `iso` spelt, or that stands in another spelling that `parse_time` reads."""
+    return unstamp(iso_to_stamp(text))
 
 
 def parse_duration(value: float | str) -> float:

@@ -18,7 +18,7 @@ from queuectl.job import nearest
 
 PREFIX = "QUEUECTL_"
 _ALIASES = {"base_backoff": "backoff_base"}
-_LINE = re.compile(r"\s*([A-Za-z_-]+)\s*=")
+_LINE = re.compile(r"""\s*["']?([A-Za-z_-]+)["']?\s*=\s*(?:"[^"]*"|'[^']*'|[^#]*?)(\s*#.*)?""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +174,9 @@ def edit(text: str, name: str, value: Any) -> str:
     new = [] if value is None else [f"{name} = {_toml(value)}"]
     kept = []
     for line in text.splitlines():
-        found = _LINE.match(line)
+        found = _LINE.fullmatch(line)
         if found and _ALIASES.get(plain := found[1].lower().replace("-", "_"), plain) == name:
-            kept += new
+            kept += [line + (found[2] or "") for line in new]
             new = []
         else:
             kept.append(line)

@@ -9,13 +9,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from queuectl import catalog, clock, names, recovery, startcheck
-from queuectl.config import Config
+from queuectl import catalog, clock, config, names, recovery, startcheck
 from queuectl.disk import Miss
 from queuectl.errors import BadJobFile, QueuectlError
 from queuectl.job import State
 from queuectl.spool import READ_ORDER, Claim, Spool, read_name
-from queuectl.tree import DIRECTORIES
+from queuectl.tree import CONFIG, DIRECTORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +27,15 @@ class Finding:
     repaired: bool = False
 
 
-def examine(spool: Spool, config: Config, *, repair: bool) -> list[Finding]:
+def examine(spool: Spool, *, repair: bool) -> list[Finding]:
     """Check everything; with `repair`, mend what is safe."""
     found = list(_safety(spool))
     if any(not os.path.isdir(spool.path / name) for name in DIRECTORIES):
         return [*found, *_missing(spool, repair)]
     found += _surroundings(spool)
+    found += _settings(spool)
     for state in READ_ORDER:
-        found += _state(spool, config, state, repair)
+        found += _state(spool, state, repair)
     found += _twice(spool)
     found += _leftovers(spool, repair)
     return found
@@ -66,7 +66,14 @@ def _surroundings(spool: Spool) -> Iterator[Finding]:
             yield Finding(str(spool.path), str(error), error.hint or "")
 
 
-def _state(spool: Spool, config: Config, state: State, repair: bool) -> Iterator[Finding]:
+def _settings(spool: Spool) -> Iterator[Finding]:
+    try:
+        config.parse(spool.config_text())
+    except QueuectlError as error:
+        yield Finding(str(spool.path / CONFIG), str(error).removeprefix("config.toml: "), "mend the line or delete it")
+
+
+def _state(spool: Spool, state: State, repair: bool) -> Iterator[Finding]:
     """Check that each file of a state's directory is a job with a name of this state."""
     for name in spool.directory(state).listing():
         path = str(spool.path / state / name)
@@ -77,12 +84,12 @@ def _state(spool: Spool, config: Config, state: State, repair: bool) -> Iterator
                 continue  # a drop that the next worker will admit
             yield Finding(path, "not a name that queuectl gives, so nobody looks at it", "move it away")
         elif state is State.PROCESSING:
-            yield from _processing(spool, config, name, path)
+            yield from _processing(spool, name, path)
         elif catalog.load(spool, state, name) is None and spool.directory(state).lstat(name):
             yield _unreadable(spool, state, name, path, repair)
 
 
-def _processing(spool: Spool, config: Config, name: str, path: str) -> Iterator[Finding]:
+def _processing(spool: Spool, name: str, path: str) -> Iterator[Finding]:
     try:
         claim = spool.take_orphan(name, limit=catalog.MAX_BYTES)
     except BadJobFile as error:
@@ -111,7 +118,7 @@ def _twice(spool: Spool) -> Iterator[Finding]:
             if read_name(state, name) is None:
                 continue
             id = names.id_part(name)
-            if id in first and first[id][0] != state and _both_there(spool, first[id], (state, name)):
+            if id in first and first[id] != (state, name) and _both_there(spool, first[id], (state, name)):
                 other = spool.path / first[id][0] / first[id][1]
                 yield Finding(str(spool.path / state / name), f"the same id as {other}", "move one of them away")
             first[id] = (state, name)

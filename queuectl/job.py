@@ -102,8 +102,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode(job: Job) -> bytes:
-    """Return the bytes of a job file: one line of JSON."""
-    return _encode(job) + b"\n"
+    """Return the bytes of a job file, one line of JSON; raises `UsageError` for what JSON cannot hold."""
+    try:
+        return _encode(job) + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:  # only `meta` is not checked by its type
+        raise UsageError(f"meta cannot be written as JSON: {error}") from None
 
 
 def parse(data: bytes) -> Job:
@@ -212,9 +215,10 @@ def _seconds(field: str, value: float | str) -> float:
 def _check_instant(field: str, value: str | None) -> None:
     if value is not None:
         try:
-            clock.uniso(value)
-        except ValueError:
-            raise UsageError(f"{field}: {value!r} is not a time") from None
+            if field == "run_at":
+                clock.parse_time(value, clock.now())
+            else:
+                clock.iso_to_stamp(value)  # our own spelling, as a rule: the faster check
         except UsageError as error:
             raise UsageError(f"{field}: {error}") from None
 

@@ -292,7 +292,7 @@ class Queue:
         """Check the whole spool; with `repair`, mend what is safe. Returns what it found."""
         from queuectl import doctor
 
-        return doctor.examine(self._spool, self.config(), repair=repair)
+        return doctor.examine(self._spool, repair=repair)
 
     def stop_workers(
         self, *, now: bool = False, timeout: float | None = None, progress: Callable[[int], None] | None = None

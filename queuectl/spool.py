@@ -157,7 +157,7 @@ class Spool(Tree):
     def _parse(self, fd: int, place: str, name: str, limit: int) -> Job:
         data = disk.read(fd, limit)
         if len(data) > limit:
-            raise BadJobFile(f"larger than max_job_bytes ({limit} bytes)")
+            raise BadJobFile(f"larger than {limit} bytes")
         found = job.parse(data)
         take_identity(found, State(place), name)
         return found
@@ -247,7 +247,7 @@ def final_place(settled: Job) -> tuple[str, str]:
         return settled.state, str(waiting_name(settled))
     if settled.state is State.PROCESSING:
         raise BadJobFile("its decision says processing")
-    ended = clock.stamp(clock.uniso(settled.updated_at or clock.iso(0)))
+    ended = clock.iso_to_stamp(settled.updated_at or clock.iso(0))
     target = str(names.EndedName(ended, settled.exit or str(settled.exit_code or 0), settled.id))
     if names.ended(target) is None:
         raise BadJobFile(f"its decision says that it ended with {settled.exit!r}")
@@ -256,7 +256,7 @@ def final_place(settled: Job) -> tuple[str, str]:
 
 def waiting_name(waiting: Job) -> names.WaitingName:
     """Return the name that a job has in `pending/` or `failed/`."""
-    due = clock.stamp(clock.uniso(waiting.due_at or clock.iso(0)))
+    due = clock.iso_to_stamp(waiting.due_at or clock.iso(0))
     return names.WaitingName(due, waiting.level, waiting.id)
 
 
@@ -274,5 +274,5 @@ def take_identity(found: Job, state: State, name: str) -> Job:
         raise BadJobFile("its name is not one that queuectl gives")
     found.id = read.id
     if isinstance(read, names.WaitingName):
-        found.due_at, found.priority = clock.iso(clock.unstamp(read.due)), read.priority
+        found.due_at, found.priority = clock.stamp_to_iso(read.due), read.priority
     return found

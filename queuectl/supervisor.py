@@ -32,6 +32,7 @@ RESTART_DELAYS_S = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
 STEADY_S = 30.0
 PROGRESS_S = 0.1
 DRAIN_CHECK_S = 0.5
+STOPPING_CHECK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,9 @@ class Supervisor:
 
     def _sleep_s(self) -> float:
         now = clock.monotonic()
-        waits = [self._dispatcher.sleep_s(), *(at - now for at, _ in self._restarts)]
+        waits = [STOPPING_CHECK_S]
+        if not self._stopping:  # else only the workers' ends matter, and they are heard
+            waits = [self._dispatcher.sleep_s(), *(at - now for at, _ in self._restarts)]
         if self._end_at is not None:
             waits.append(self._end_at - now)
         if self._options.progress:

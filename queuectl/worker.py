@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from queuectl import attempt, channel, clock, names, recovery, registry, schedule
+from queuectl import attempt, catalog, channel, clock, names, recovery, registry, schedule
 from queuectl.admission import Admission
 from queuectl.admission import Report as AdmissionReport
 from queuectl.attempt import CANCELLED, Outcome
@@ -156,9 +156,9 @@ class Worker:
         """Claim one job by name; what cannot be claimed is gone, busy, or refused."""
         now = clock.now()
         try:
-            claim = self.spool.claim(
-                place, name, now=now, limit=self.config.max_job_bytes, durable=self.config.durability == "full"
-            )
+            # `max_job_bytes` is for drops: a job that is in has its history too, and must not be lost for its size.
+            durable = self.config.durability == "full"
+            claim = self.spool.claim(place, name, now=now, limit=catalog.MAX_BYTES, durable=durable)
         except BadJobFile as error:
             self._heed(self._admission.refuse_canonical(place, name, error, now), now)
             return None
