@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from pathlib import Path
 
 from benchmarks.harness import Bench, Figure, absolute, at_most
-from benchmarks.processes import tree
+from benchmarks.processes import cpu, tree
 from benchmarks.spool import Spool
 
 WORKERS = 4
-_NANOSECONDS = 1e-9
 
 
 def idle(bench: Bench) -> list[Figure]:
@@ -36,17 +33,7 @@ def idle(bench: Bench) -> list[Figure]:
 
 
 def _used(root: int, seconds: float) -> float:
-    before = _cpu(root)
+    before = cpu(root)
     time.sleep(seconds)
-    after = _cpu(root)
+    after = cpu(root)
     return sum(used - before.get(task, 0.0) for task, used in after.items())
-
-
-def _cpu(root: int) -> dict[str, float]:
-    """Return the CPU seconds of each thread of a process tree: schedstat, since stat counts in steps of 10 ms."""
-    found = {}
-    for pid in tree(root):
-        for task in Path(f"/proc/{pid}/task").glob("*"):
-            with contextlib.suppress(OSError):
-                found[task.name] = int((task / "schedstat").read_text().split()[0]) * _NANOSECONDS
-    return found

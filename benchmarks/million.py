@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from benchmarks.harness import Bench, Figure, absolute, at_least, at_most, ratios
 from benchmarks.place import Place, settle
-from benchmarks.processes import BenchError, stop, timed
+from benchmarks.processes import BenchError, peak_memory, running, timed, wait_until, wait_until_quiet
 from benchmarks.spool import STATES, Spool, span
 from benchmarks.template import FUTURE_MS, PAST_MS, Template
 
 TRUE = "/bin/true"
 _LISTING = "import os, sys; os.listdir(sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The most memory that the larger worker and the supervisor have had so far, in MB."""
+
+    worker: float
+    supervisor: float
+
+    @classmethod
+    def of(cls, spool: Spool, supervisor: int) -> Memory:
+        """Look at live workers."""
+        pids = spool.worker_pids()
+        if not pids:
+            raise BenchError("no worker lives")
+        return cls(max(peak_memory(pid) for pid in pids), peak_memory(supervisor))
 
 
 def scheduled(bench: Bench) -> list[Figure]:
@@ -29,8 +45,8 @@ def scheduled(bench: Bench) -> list[Figure]:
         big, small = _filled(place, lying, FUTURE_MS), _filled(place, 1_000, FUTURE_MS)
         status = bench.in_turns({"queuectl status": _status(big), "ls -U | wc -l": _listings(big)})
         sides = bench.in_turns({"million": _drain(big, drained), "1,000": _drain(small, drained)})
-        memory = [_memory(big) for _ in range(bench.rounds)]
-        resting = [_memory(Spool(place.fresh("empty"), "relaxed")) for _ in range(bench.rounds)]
+        memory = [_resting(big) for _ in range(bench.rounds)]
+        resting = [_resting(Spool(place.fresh("empty"), "relaxed")) for _ in range(bench.rounds)]
     return [
         Figure(
             f"drain rate with {lying:,} jobs in `pending/`, scheduled for later",
@@ -57,16 +73,13 @@ def ready(bench: Bench) -> list[Figure]:
     """A million jobs that are due; workers drain them for some seconds in each round."""
     lying = bench.size(1_000_000, 5_000)
     seconds = bench.size(12, 2)
-    first: list[float] = []
-    memory: list[float] = []
+    stretches: list[Stretch] = []
     with bench.place(big=True) as place:
         big = _filled(place, lying, PAST_MS)
 
         def work() -> float:
-            took, rate, peak = _work_for(big, seconds)
-            first.append(took)
-            memory.append(peak)
-            return rate
+            stretches.append(_work(big, seconds))
+            return stretches[-1].rate
 
         sides = bench.in_turns(
             {
@@ -75,6 +88,8 @@ def ready(bench: Bench) -> list[Figure]:
                 "1,000": lambda: _drain_thousands(place, bench.size(6, 1)),
             }
         )
+    first = [stretch.first_claim for stretch in stretches]
+    memory = [stretch.memory for stretch in stretches]
     return [
         Figure(
             f"drain rate with {lying:,} jobs ready",
@@ -128,20 +143,27 @@ def _drain_thousands(place: Place, times: int) -> float:
     return ended / seconds
 
 
-def _work_for(spool: Spool, seconds: float) -> tuple[float, float, float]:
-    """Let two workers work; returns seconds to the first claim, jobs a second, and a worker's most memory in MB."""
-    before = set(spool.names("completed"))
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of work on a full spool: seconds to the first claim, jobs a second from then on, memory in MB."""
+
+    first_claim: float
+    rate: float
+    memory: Memory
+
+
+def _work(spool: Spool, seconds: float) -> Stretch:
+    """Let two workers work for some seconds from the first completed job on."""
+    completed = spool.path / "completed"
+    before, untouched = set(spool.names("completed")), completed.stat().st_mtime_ns
     began = time.time()
-    process = spool.work_for(2, seconds)
-    try:
-        time.sleep(seconds * 0.8)
-        peak = _peak(spool)
-        process.wait(seconds + 60)
-    finally:
-        stop(process)
+    with running(spool.command("worker", "start", "--count", "2")) as process:
+        wait_until(lambda: completed.stat().st_mtime_ns != untouched, "a first completed job", 120)
+        time.sleep(seconds)
+        memory = Memory.of(spool, process.pid)
     done = set(spool.names("completed")) - before
     ended, took = span(done)
-    return spool.first_start(done) - began, ended / took, peak
+    return Stretch(spool.first_start(done) - began, ended / took, memory)
 
 
 def _status(spool: Spool) -> Callable[[], float]:
@@ -153,21 +175,22 @@ def _listings(spool: Spool) -> Callable[[], float]:
     return lambda: timed(["/bin/sh", "-c", f"for d in {directories}; do ls -U $d | wc -l; done"])
 
 
-def _memory(spool: Spool) -> float:
-    """Return the most memory that an idle worker has had, after its first scan and a poll, in MB."""
-    with spool.workers(2):
-        time.sleep(7)
-        return _peak(spool)
+def _resting(spool: Spool) -> Memory:
+    """Return the memory of idle workers after their first scan and a poll."""
+    with spool.workers(2) as process:
+        wait_until_quiet(process.pid)
+        return Memory.of(spool, process.pid)
 
 
-def _peak(spool: Spool) -> float:
-    pids = spool.worker_pids()
-    if not pids:
-        raise BenchError("no worker lives")
-    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
-    return max(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
-
-
-def _memory_figure(title: str, values: list[float], limit: float, where: str) -> Figure:
-    behind = ["VmHWM of the larger of two workers, durability relaxed"]
-    return Figure(title, values=values, unit="MB", bar=at_most(limit), behind=behind, where=where)
+def _memory_figure(title: str, values: Sequence[Memory], limit: float, where: str) -> Figure:
+    return Figure(
+        title,
+        values=[value.worker for value in values],
+        unit="MB",
+        bar=at_most(limit),
+        behind=[
+            "the larger of two workers, VmHWM, durability relaxed",
+            absolute("supervisor", [value.supervisor for value in values], "MB"),
+        ],
+        where=where,
+    )

@@ -151,6 +151,36 @@ def tree(root: int) -> list[int]:
     return found
 
 
+def cpu(root: int) -> dict[str, float]:
+    """Return the CPU seconds of each thread of a process tree: schedstat, since stat counts in steps of 10 ms."""
+    found = {}
+    for pid in tree(root):
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            with contextlib.suppress(OSError):
+                found[task.name] = int((task / "schedstat").read_text().split()[0]) * 1e-9
+    return found
+
+
+def wait_until_quiet(root: int, *, at_least: float = 7.0, timeout: float = 120.0) -> None:
+    """Return when a process tree has used next to no CPU for two seconds, so that its first work is done."""
+    began, quiet, before = time.monotonic(), 0, sum(cpu(root).values())
+    while quiet < 2 or time.monotonic() < began + at_least:
+        if time.monotonic() > began + timeout:
+            raise BenchError(f"workers that should be idle have not come to rest within {timeout:g} s")
+        time.sleep(1)
+        now = sum(cpu(root).values())
+        quiet = quiet + 1 if now - before < 0.02 else 0
+        before = now
+
+
+def peak_memory(pid: int) -> float:
+    """Return the most memory that a process has had so far, in MB (VmHWM of its status, with what it shares)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise BenchError(f"no VmHWM in the status of process {pid}")
+
+
 def sweep() -> None:
     """End and reap every process that a benchmark left behind."""
     for _ in range(20):

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.place import settle
-from benchmarks.processes import BenchError, output, running, start, timed, wait_until
+from benchmarks.processes import BenchError, output, running, timed, wait_until
 
 STATES = ("pending", "failed", "processing", "completed", "dead")
 _SCRIPT = Path(sys.executable).with_name("queuectl")
@@ -58,10 +58,6 @@ class Spool:
         with running(self.command("worker", "start", "--count", str(count))) as process:
             wait_until(lambda: len(self.worker_pids()) >= count, f"{count} workers")
             yield process
-
-    def work_for(self, workers: int, seconds: float) -> subprocess.Popen[bytes]:
-        """Start workers that end by themselves."""
-        return start(self.command("worker", "start", "--count", str(workers), "--for", f"{seconds:g}"))
 
     def names(self, state: str) -> list[str]:
         """List a directory of the spool."""

@@ -115,11 +115,7 @@ class Admission:
         data = disk.read(fd, self._limit)
         if len(data) > self._limit:
             raise BadJobFile(f"larger than max_job_bytes ({self._limit} bytes)")
-        found = job.parse(data)
-        twice = job.repeated_key(data)
-        if twice is not None:
-            raise BadJobFile(f"key {twice!r} stands twice")
-        return found
+        return job.parse_new(data)
 
     def _refuse(self, name: str, error: BadJobFile, young: bool, now: int, report: Report) -> None:
         if not error.whole and young:

@@ -139,7 +139,7 @@ class Dispatcher:
         for id in self._spool.cancel_requests():
             self._crew.tell_all("cancel", id)
         idle = self._crew.idle()
-        if idle and not self._spool.paused():
+        if idle:  # also while paused: what a dead worker left is settled, and nothing is claimed
             self._give(idle[0], "poll")
 
     def drained(self) -> bool:

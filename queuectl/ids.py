@@ -10,7 +10,7 @@ import os
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # base32 (RFC 4648) in lower case; digits sort first
 _SYMBOLS = "".join(sorted(_ALPHABET))
 _BITS = 80
-_LENGTH = 16
+_STEPS = 1 << 16
 
 
 def spell(number: int) -> str:
@@ -20,22 +20,25 @@ def spell(number: int) -> str:
 
 def batch(count: int) -> list[str]:
     """Return `count` new ids in increasing order."""
-    return sorted(spell(int.from_bytes(os.urandom(_BITS // 8))) for _ in range(count))
+    return sorted(spell(_random()) for _ in range(count))
 
 
 class IdSource:
-    """Ids one at a time, increasing while the instant stays the same."""
+    """Ids one at a time, increasing while the instant stays the same, however many there are."""
 
     def __init__(self) -> None:
-        self._instant = -1
-        self._last = ""
+        self._instant = self._last = -1
 
     def new(self, instant: int) -> str:
         """Return a new id for a job that is due at `instant`."""
-        fresh = batch(1)[0]
-        tries = 0
-        while instant == self._instant and fresh <= self._last and tries < 64:
-            fresh = batch(1)[0]
-            tries += 1
+        fresh = _random()
+        room = (1 << _BITS) - 1 - self._last
+        if instant == self._instant and room > _STEPS:
+            # The step shows in the first 8 characters, and leaves room for millions in one instant.
+            fresh = self._last + 1 + fresh % (room // _STEPS)
         self._instant, self._last = instant, fresh
-        return fresh
+        return spell(fresh)
+
+
+def _random() -> int:
+    return int.from_bytes(os.urandom(_BITS // 8))

@@ -61,7 +61,7 @@ class Job(Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     command: str | list[str]
-    id: str = ""
+    id: Annotated[str, Meta(min_length=1)] = ""
     priority: int | str = DEFAULT_PRIORITY
     run_at: str | None = None
     timeout: float | str | None = None
@@ -128,6 +128,15 @@ def parse(data: bytes) -> Job:
         check(job)
     except UsageError as error:
         raise BadJobFile(str(error)) from None
+    return job
+
+
+def parse_new(data: bytes) -> Job:
+    """Read a job that a producer wrote: as `parse`, and no key may stand twice."""
+    job = parse(data)
+    twice = repeated_key(data)
+    if twice is not None:
+        raise BadJobFile(f"key {twice!r} stands twice")
     return job
 
 

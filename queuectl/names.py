@@ -16,6 +16,8 @@ _ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _STAMP = r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{3}Z"
 _is_id = re.compile(_ID).fullmatch
 _waiting = re.compile(rf"({_STAMP})\.([0-9])\.({_ID})\.json").fullmatch
+# The same without parts, fast: an id of 1 to 100 characters and its suffix.
+is_waiting = re.compile(rf"{_STAMP}\.[0-9]\.[A-Za-z0-9][A-Za-z0-9._-]{{5,104}}(?<=\.json)").fullmatch
 _running = re.compile(rf"({_STAMP})\.([0-9]{{1,9}})\.({_ID})\.json").fullmatch
 _EXIT = r"[0-9]{1,3}|sig[0-9]{1,2}|timeout|lost|cancelled|nostart"
 _ended = re.compile(rf"({_STAMP})\.({_EXIT})\.({_ID})\.json").fullmatch

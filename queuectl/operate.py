@@ -34,7 +34,10 @@ class Spots:
 
     def find(self, prefix: str) -> tuple[State, str]:
         """Return the state and the name of a job; raises `NotFound` or `AmbiguousId`."""
-        return self._seen.pop(prefix, None) or catalog.find(self._spool, [prefix])[prefix]
+        state, name = self._seen.pop(prefix, (State.PENDING, ""))
+        if name and self._spool.directory(state).lstat(name) is not None:
+            return state, name
+        return catalog.find(self._spool, [prefix])[prefix]
 
 
 def retry(spool: Spool, spots: Spots, prefix: str, *, only: State | None = None) -> Job:

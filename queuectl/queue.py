@@ -188,12 +188,12 @@ class Queue:
         found = self.get(id)
         if attempt is None:
             return b"".join(catalog.read_log(self._spool, found.id))
-        for run in found.history:
-            if run.attempt == attempt:
-                return b"".join(catalog.read_log(self._spool, found.id, run.log_start, run.log_end))
         if found.state is State.PROCESSING and attempt == found.attempts + 1:
             start = found.history[-1].log_end if found.history else 0
             return b"".join(catalog.read_log(self._spool, found.id, start))
+        for run in reversed(found.history):  # after a retry by hand the numbers begin again
+            if run.attempt == attempt:
+                return b"".join(catalog.read_log(self._spool, found.id, run.log_start, run.log_end))
         raise NotFound(f"{found.id}: has no attempt {attempt}; it has had {found.attempts}")
 
     def follow(self, id: str) -> Iterator[bytes]:

@@ -1,7 +1,6 @@
 """One look at what waits: which jobs are ready, which drops want admission, when the next job is due.
 
-Reads names only. The shape of a name is tested cheaply here, for a scan may pass a million; whoever claims one reads
-it exactly.
+Reads names only, and each exactly: one that only looks like a waiting job's is a drop, or none of our business.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ def _ready(spool: Spool, present: str, drops: list[str], later: list[str]) -> It
     for state in WAITING:
         place = state.value
         for name in spool.directory(place).names():
-            if name[18:20] == "Z." and name[21:22] == "." and name[8:9] == "T":
+            if names.is_waiting(name):
                 if name < present:
-                    yield schedule.Candidate(urgency.get(name[20], "9"), name, place)
+                    yield schedule.Candidate(urgency[name[20]], name, place)
                 elif name < soonest:
                     soonest = name
             elif state is State.PENDING and names.is_drop(name):
                 drops.append(name)
-    if soonest != "9" and soonest[:8].isdigit() and soonest[9:18].isdigit():
+    if soonest != "9":
         later.append(soonest)

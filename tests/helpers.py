@@ -86,6 +86,11 @@ class Cli:
         """Enqueue one job and return its id."""
         return self.ok("enqueue", "-q", *args, **kwargs).strip()
 
+    def enqueue_all(self, *jobs: Mapping[str, Any]) -> list[str]:
+        """Enqueue many jobs at once, in this order, and return their ids."""
+        lines = "".join(json.dumps(job) + "\n" for job in jobs)
+        return self.ok("enqueue", "-q", "-f", "-", stdin=lines).split()
+
     def drain(self, count: int = 1, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         """Run workers until nothing is left to do."""
         done = self.run("worker", "start", "--count", str(count), "--drain", **kwargs)
@@ -201,6 +206,15 @@ class Cli:
                 if any(path.name.split(".", 2)[2] == f"{id}.json" for path in self.files(state)):
                     return state
         return None
+
+
+def new_cli(place: Path) -> Cli:
+    """Make a spool in a directory, with a directory beside it to call the command from."""
+    work = place / "work"
+    work.mkdir()
+    made = Cli(place / "spool", work)
+    made.ok("init", str(made.spool), spool=False)
+    return made
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

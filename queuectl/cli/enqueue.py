@@ -16,7 +16,7 @@ from queuectl.cli.context import here, open_queue
 from queuectl.cli.options import DURATION, INSTANT, PRIORITY, Verb, setting
 from queuectl.cli.overlay import copy_variable, lay_over, lay_under, pairs
 from queuectl.errors import BadJobFile, UsageError
-from queuectl.job import Job, check, parse
+from queuectl.job import Job, check, parse_new
 
 _WORDS = "queuectl.words"
 
@@ -86,6 +86,8 @@ def enqueue(ctx: click.Context, /, words: tuple[str, ...], command: str | None, 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
     """Return the job's fields that the options set, and no others."""
+    if given["id"] == "":
+        raise click.UsageError("--id is empty")
     if given["run_at"] is not None and given["delay"] is not None:
         raise click.UsageError("--delay and --run-at exclude each other")
     run_at = given["run_at"]
@@ -123,7 +125,7 @@ def _single(
         job = Job(command=command)
     elif len(words) > 1:
         job = Job(command=_program(ctx.meta[_WORDS], list(words)))
-    elif words[0].startswith("{"):
+    elif words[0].lstrip().startswith("{"):
         job = _object(words[0])
     else:
         job = Job(command=words[0])
@@ -148,7 +150,7 @@ def _program(typed: list[str], words: list[str]) -> list[str]:
 
 def _object(text: str) -> Job:
     try:
-        return parse(text.encode("utf-8", "surrogateescape"))
+        return parse_new(text.encode("utf-8", "surrogateescape"))
     except BadJobFile as error:
         hint = "a word that begins with { is read as a JSON job; --command takes a shell group"
         raise UsageError(f"the job: {error}", hint=hint) from None

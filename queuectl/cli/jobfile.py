@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from queuectl.errors import BadJobFile, Conflict, NotFound, UsageError
-from queuectl.job import Job, parse
+from queuectl.job import Job, parse_new
 
 STDIN = "-"
 _BOM = b"\xef\xbb\xbf"
@@ -42,7 +42,7 @@ def read_jobs(name: str, *, lines: bool, finish: Finish) -> list[Job]:
     first_line: dict[str, int] = {}
     for source in _elements(data, shown) if whole else _lines(data):
         try:
-            job = _command(source.data) if lines else parse(source.data)
+            job = _command(source.data) if lines else parse_new(source.data)
             job = finish(job, b"" if lines else source.data)
         except (BadJobFile, UsageError) as error:
             hint = _hint(source.data, name, lines=lines)
@@ -79,7 +79,7 @@ def _command(text: bytes) -> Job:
 
 
 def _elements(data: bytes, shown: str) -> Iterator[Source]:
-    """Take an array apart, or pass an object on; the elements keep their bytes, so that `parse` is their reader."""
+    """Take an array apart, or pass an object on; the elements keep their bytes, for `parse_new` to read."""
     try:
         array = data.lstrip()[:1] == b"["
         elements = msgspec.json.decode(data, type=list[msgspec.Raw]) if array else [data.strip()]

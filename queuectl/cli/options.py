@@ -208,6 +208,8 @@ def words_of(ids: Iterable[str]) -> list[str]:
             found += [line.split()[0] for line in sys.stdin if line.strip()]
         else:
             found.append(word)
+    if "" in found:
+        raise UsageError("an id is empty")  # as a prefix it would mean whatever job there is
     return list(dict.fromkeys(found))
 
 

@@ -87,7 +87,7 @@ def lines(cli: Cli) -> list[str]:
 
 def completed(cli: Cli, count: int) -> None:
     """Wait until so many jobs have completed."""
-    wait_until(lambda: len(cli.files("completed")) >= count, what=f"{count} completed jobs, {cli.counts()}")
+    wait_until(lambda: len(cli.files("completed")) >= count, what=f"{count} completed jobs")
 
 
 def shell(cli: Cli, script: str, *args: str | Path) -> None:

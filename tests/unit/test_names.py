@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuectl import clock, names
+from queuectl.names import EndedName, RunningName, WaitingName
+
+STAMP = "20261122T101500123Z"
+LAST = 253402300799999
+HEAD = string.ascii_letters + string.digits
+
+stamps = st.integers(0, LAST).map(clock.stamp)
+ids = st.builds(lambda head, rest: head + rest, st.sampled_from(HEAD), st.text(HEAD + "._-", max_size=99))
+exits = st.one_of(
+    st.integers(0, 255).map(str),
+    st.integers(1, 64).map("sig{}".format),
+    st.sampled_from(["timeout", "lost", "cancelled", "nostart"]),
+)
+
+
+@given(stamps, st.integers(0, 9), ids)
+def test_a_waiting_name_reads_back_as_it_was_made(due: str, priority: int, id: str) -> None:
+    assert names.waiting(str(WaitingName(due, priority, id))) == (due, priority, id)
+
+
+@given(stamps, st.integers(0, 999_999_999), ids)
+def test_a_running_name_reads_back_as_it_was_made(started: str, rev: int, id: str) -> None:
+    assert names.running(str(RunningName(started, rev, id))) == (started, rev, id)
+
+
+@given(stamps, exits, ids)
+def test_an_ended_name_reads_back_as_it_was_made(ended: str, exit: str, id: str) -> None:
+    assert names.ended(str(EndedName(ended, exit, id))) == (ended, exit, id)
+
+
+@given(stamps, exits, ids)
+def test_the_id_is_found_in_a_name_without_reading_the_rest(ended: str, exit: str, id: str) -> None:
+    assert names.id_part(str(EndedName(ended, exit, id))) == id
+
+
+@given(st.integers(0, LAST), st.integers(0, LAST), ids, ids)
+def test_the_order_of_waiting_names_is_the_order_of_their_due_times(one: int, other: int, a: str, b: str) -> None:
+    first, second = WaitingName(clock.stamp(one), 5, a), WaitingName(clock.stamp(other), 5, b)
+    assert one == other or (str(first) < str(second)) == (one < other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "job.json",
+        f"{STAMP}.5.a",
+        f"{STAMP}.5.a.jso",
+        f"{STAMP}.5.a.json ",
+        f"{STAMP}.5.a.json\n",
+        f" {STAMP}.5.a.json",
+        f"{STAMP}.5..json",
+        f"{STAMP}.5.-a.json",
+        f"{STAMP}.5..a.json",
+        f"{STAMP}.5.{'a' * 101}.json",
+        f"{STAMP}.5.a/b.json",
+        f"{STAMP}.5.ä.json",
+        f"{STAMP}.x.a.json",
+        f"{STAMP}..a.json",
+        f"{STAMP}.-1.a.json",
+        f"{STAMP}.٣.a.json",
+        f"{STAMP[:-1]}.5.a.json",
+        "20261322T101500123Z.5.a.json",
+        "20261100T101500123Z.5.a.json",
+        "20261132T101500123Z.5.a.json",
+        "20261122T241500123Z.5.a.json",
+        "20261122T106000123Z.5.a.json",
+        "20261122T101560123Z.5.a.json",
+        "20261122t101500123z.5.a.json",
+        "２０２６1122T101500123Z.5.a.json",
+    ],
+)
+def test_a_name_that_is_not_canonical_is_read_as_none(name: str) -> None:
+    assert (names.waiting(name), names.running(name), names.ended(name)) == (None, None, None)
+
+
+@pytest.mark.parametrize("part", ["10", "55"])
+def test_a_waiting_name_has_a_priority_of_one_digit(part: str) -> None:
+    assert names.waiting(f"{STAMP}.{part}.a.json") is None
+
+
+def test_a_running_name_has_a_revision_of_at_most_nine_digits() -> None:
+    assert names.running(f"{STAMP}.1234567890.a.json") is None
+
+
+@pytest.mark.parametrize("exit", ["1000", "sig", "sig100", "sigKILL", "stopped", "Timeout"])
+def test_an_ended_name_takes_no_other_word_for_the_exit(exit: str) -> None:
+    assert names.ended(f"{STAMP}.{exit}.a.json") is None
+
+
+@pytest.mark.parametrize("id", ["a", "0", "A" * 100, "a.b", "x.json", "a-b_c.d", "3f9a"])
+def test_an_id_may_hold_letters_digits_and_inner_marks(id: str) -> None:
+    assert names.is_id(id)
+
+
+@pytest.mark.parametrize("id", ["", ".", "..", ".a", "-a", "_a", "a/b", "a b", "a\n", "a\0", "é", "A" * 101, "a*"])
+def test_an_id_may_not_be_hidden_or_hold_anything_else(id: str) -> None:
+    assert not names.is_id(id)
+
+
+@pytest.mark.parametrize(("name", "asks"), [("a.json", True), (".a.json", False), ("a.jsonl", False), ("json", False)])
+def test_a_drop_ends_in_json_and_is_not_hidden(name: str, asks: bool) -> None:
+    assert names.is_drop(name) is asks
+
+
+@given(st.binary(min_size=1, max_size=255).filter(lambda raw: b"/" not in raw and b"\0" not in raw))
+def test_a_rejected_name_leaves_room_for_its_reason_in_255_bytes(raw: bytes) -> None:
+    name = names.rejected(STAMP, 4_194_304, raw.decode("utf-8", "surrogateescape"))
+    assert len((name + ".why").encode("utf-8", "surrogateescape")) <= 255
+
+
+@given(st.binary(min_size=1, max_size=180).filter(lambda raw: b"/" not in raw and b"\0" not in raw))
+def test_a_rejected_name_keeps_the_bytes_of_the_original_name(raw: bytes) -> None:
+    name = names.rejected(STAMP, 7, raw.decode("utf-8", "surrogateescape"))
+    assert name.encode("utf-8", "surrogateescape") == f"{STAMP}.7.".encode() + raw

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuectl import clock, schedule
+from queuectl.names import WaitingName
+
+waiting = st.builds(
+    WaitingName, st.integers(0, 10**13).map(clock.stamp), st.integers(0, 9), st.text("abc123", min_size=1, max_size=8)
+)
+
+
+def in_order(*names: WaitingName) -> list[str]:
+    found = schedule.first([schedule.candidate("pending", str(name)) for name in names], len(names))
+    return [candidate.name for candidate in found]
+
+
+def test_the_higher_priority_comes_first_however_long_the_other_has_waited() -> None:
+    low, high = WaitingName(clock.stamp(1), 4, "a"), WaitingName(clock.stamp(2), 5, "b")
+    assert in_order(low, high) == [str(high), str(low)]
+
+
+def test_within_a_priority_the_longer_wait_comes_first() -> None:
+    late, early = WaitingName(clock.stamp(2), 5, "a"), WaitingName(clock.stamp(1), 5, "b")
+    assert in_order(late, early) == [str(early), str(late)]
+
+
+def test_a_retry_and_a_new_job_stand_in_one_line() -> None:
+    retried = schedule.candidate("failed", str(WaitingName(clock.stamp(1), 5, "b")))
+    new = schedule.candidate("pending", str(WaitingName(clock.stamp(2), 5, "a")))
+    assert schedule.first([new, retried], 2) == [retried, new]
+
+
+@given(st.lists(waiting, unique_by=str, max_size=30), st.integers(0, 30))
+def test_the_first_few_are_those_that_a_full_sort_puts_first(names: list[WaitingName], limit: int) -> None:
+    candidates = [schedule.candidate("pending", str(name)) for name in names]
+    ordered = sorted(names, key=lambda name: (-name.priority, str(name)))
+    found = schedule.first(iter(candidates), limit)
+    assert [candidate.name for candidate in found] == [str(name) for name in ordered[:limit]]
