@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.harness import Bench, Figure, absolute, at_least, at_most, ratios
 from benchmarks.place import settle
-from benchmarks.processes import timed
+from benchmarks.processes import timed, timed_aloud
 from benchmarks.spool import Spool, write_jobs
 
 # Create, write, rename, as many times as the command line says.
@@ -36,7 +36,7 @@ def bulk(bench: Bench) -> list[Figure]:
         def ours() -> float:
             spool = Spool(place.fresh("bulk"), "full")
             settle()
-            return count / timed(spool.command("enqueue", "-q", "-f", str(source)))
+            return count / timed_aloud(spool.command("enqueue", "-q", "-f", str(source)))
 
         def bare() -> float:
             tmp, end = place.fresh("bare"), place.fresh("bare")
@@ -62,7 +62,7 @@ def single(bench: Bench) -> list[Figure]:
         spool = Spool(place.fresh("single"), "full")
         enqueue = spool.command("enqueue", "-q", "/bin/true")
         for args in (enqueue, PYTHON_PASS):
-            timed(args)  # the first run compiles and loads
+            timed_aloud(args)  # the first run compiles and loads
 
         sides = bench.in_turns(
             {

@@ -12,11 +12,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 300.0
@@ -39,26 +41,31 @@ def environment() -> dict[str, str]:
 
 
 def start(
-    args: Sequence[str], *, stdin: Path | None = None, env: Mapping[str, str] = NOTHING
+    args: Sequence[str], *, stdin: Path | None = None, errors: IO[bytes] | None = None, env: Mapping[str, str] = NOTHING
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, silent."""
+    """Start a program in a session of its own, silent but for what `errors` takes."""
     with open(stdin or os.devnull, "rb") as source:
         return subprocess.Popen(
             args,
             stdin=source,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=errors or subprocess.DEVNULL,
             env={**environment(), **env},
             start_new_session=True,
         )
 
 
 def timed(
-    args: Sequence[str], *, stdin: Path | None = None, timeout: float = TIMEOUT_S, env: Mapping[str, str] = NOTHING
+    args: Sequence[str],
+    *,
+    stdin: Path | None = None,
+    timeout: float = TIMEOUT_S,
+    errors: IO[bytes] | None = None,
+    env: Mapping[str, str] = NOTHING,
 ) -> float:
     """Run a program to its end, silent; returns the wall seconds. Raises `BenchError` when it fails or lasts."""
     began = time.perf_counter()
-    process = start(args, stdin=stdin, env=env)
+    process = start(args, stdin=stdin, errors=errors, env=env)
     # Popen.wait(timeout) polls with pauses of up to 50 ms, which would end up in the figure.
     watchdog = threading.Timer(timeout, kill, [process])
     watchdog.start()
@@ -72,8 +79,24 @@ def timed(
         watchdog.cancel()
     if process.returncode:
         why = f"no end within {timeout:g} s" if took >= timeout else f"exit {process.returncode}"
-        raise BenchError(f"{' '.join(args)[:120]}: {why}")
+        raise BenchError(f"{brief(args)}: {why}")
     return took
+
+
+def timed_aloud(args: Sequence[str], *, timeout: float = TIMEOUT_S) -> float:
+    """Run a program as `timed` does, and put its own words into the error when it fails."""
+    with tempfile.TemporaryFile() as errors:
+        try:
+            return timed(args, timeout=timeout, errors=errors)
+        except BenchError as error:
+            errors.seek(0)
+            raise BenchError(f"{error} {errors.read().decode(errors='replace').strip()[-200:]}") from None
+
+
+def brief(args: Sequence[str]) -> str:
+    """Spell a command line for an error, without the paths among its words."""
+    words = [Path(args[0]).name, *(word for word in args[1:] if not word.startswith("/"))]
+    return " ".join(words)[:80]
 
 
 def output(args: Sequence[str], *, timeout: float = TIMEOUT_S, env: Mapping[str, str] = NOTHING) -> str:
@@ -89,10 +112,10 @@ def output(args: Sequence[str], *, timeout: float = TIMEOUT_S, env: Mapping[str,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BenchError(f"{' '.join(args)[:120]}: no end within {timeout:g} s") from None
+        raise BenchError(f"{brief(args)}: no end within {timeout:g} s") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise BenchError(f"{' '.join(args)[:120]}: exit {done.returncode} {' '.join(said)}")
+        raise BenchError(f"{brief(args)}: exit {done.returncode} {' '.join(said)}")
     return done.stdout.decode(errors="replace")
 
 

@@ -38,7 +38,8 @@ def verdict(figures: Sequence[Figure], *, judged: bool) -> str:
     failed = [figure for figure in figures if figure.error or (judged and figure.holds is False)]
     missing = [figure for figure in figures if figure.missing]
     bars = sum(figure.holds is not None and not figure.error for figure in figures)
-    lines = [f"{bars} bars measured{'' if judged else ', none judged (quick run)'}, {len(failed)} do not hold."]
+    said = f"{len(failed)} do not hold" if judged else f"none judged (quick run), {len(failed)} errors"
+    lines = [f"{bars} bars measured, {said}."]
     lines += [f"- {figure.title}: {figure.error or 'does not hold'}" for figure in failed]
     lines += [f"- {figure.title}: missing, {figure.missing}" for figure in missing]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.place import settle
-from benchmarks.processes import BenchError, output, running, timed, wait_until
+from benchmarks.processes import BenchError, output, running, timed, timed_aloud, wait_until
 
 STATES = ("pending", "failed", "processing", "completed", "dead")
 _SCRIPT = Path(sys.executable).with_name("queuectl")
@@ -40,7 +40,7 @@ class Spool:
         """Queue `count` jobs that run the shell command `job`; returns the seconds that it took."""
         source = self.path.with_name(f"{self.path.name}.jsonl")
         write_jobs(source, job, count)
-        return timed(self.command("enqueue", "-q", "-f", str(source)))
+        return timed_aloud(self.command("enqueue", "-q", "-f", str(source)))
 
     def drain(self, workers: int, count: int) -> float:
         """Run all jobs; returns jobs a second over the whole life of the process, its start and end included."""

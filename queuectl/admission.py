@@ -84,32 +84,39 @@ class Admission:
         status = self._stat(name)
         if status is None:
             return None
-        if stat.S_ISDIR(status.st_mode):
-            report.left.append((name, "a directory is no job; move it out of pending/"))
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            self._reject("pending", name, f"{_kind(status.st_mode)} is no job", now, report)
-            return None
-        fd = self._spool.directory("pending").lock(name)
+        fd = self._spool.directory("pending").lock(name) if stat.S_ISREG(status.st_mode) else Miss.SPECIAL
+        if fd is Miss.BUSY:
+            report.look_again(now + BUSY_MS)
+        elif fd is Miss.SPECIAL:
+            self._not_regular("pending", name, status, now, report)
         if isinstance(fd, Miss):
-            self._not_locked(fd, name, status, now, report)
             return None
         try:
             return _Drop(name, fd, self._read(fd), _arrival(status, now))
         except BadJobFile as error:
-            self._refuse(name, error, _is_young(os.fstat(fd), now), now, report)
+            self._refuse("pending", name, error, _is_young(os.fstat(fd), now), now, report)
             os.close(fd)
             return None
         except BaseException:
             os.close(fd)
             raise
 
-    def _not_locked(self, miss: Miss, name: str, status: os.stat_result, now: int, report: Report) -> None:
-        if miss is Miss.BUSY:
-            report.look_again(now + BUSY_MS)
-        elif miss is Miss.SPECIAL:
+    def _not_regular(self, place: str, name: str, status: os.stat_result, now: int, report: Report) -> None:
+        if stat.S_ISDIR(status.st_mode):
+            report.left.append((f"{place}/{name}", f"a directory is no job; move it out of {place}/"))
+        elif stat.S_ISREG(status.st_mode):
             error = BadJobFile("not readable for this worker", whole=False)
-            self._refuse(name, error, _is_young(status, now), now, report)
+            self._refuse(place, name, error, _is_young(status, now), now, report)
+        else:
+            self._reject(place, name, f"{_kind(status.st_mode)} is no job", now, report)
+
+    def refuse_special(self, place: str, name: str, now: int) -> Report:
+        """Reject or leave what has a canonical name and cannot be locked for what it is."""
+        report = Report()
+        status = self._spool.directory(place).lstat(name)
+        if status:
+            self._not_regular(place, name, status, now, report)
+        return report
 
     def _read(self, fd: int) -> Job:
         data = disk.read(fd, self._limit)
@@ -117,11 +124,11 @@ class Admission:
             raise BadJobFile(f"larger than max_job_bytes ({self._limit} bytes)")
         return job.parse_new(data)
 
-    def _refuse(self, name: str, error: BadJobFile, young: bool, now: int, report: Report) -> None:
+    def _refuse(self, place: str, name: str, error: BadJobFile, young: bool, now: int, report: Report) -> None:
         if not error.whole and young:
             report.look_again(now + YOUNG_MS)
         else:
-            self._reject("pending", name, str(error), now, report)
+            self._reject(place, name, str(error), now, report)
 
     def _reject(self, place: str, name: str, why: str, now: int, report: Report) -> None:
         if self._spool.reject(place, name, why, now=now):

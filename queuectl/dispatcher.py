@@ -6,7 +6,7 @@ may have been missed meanwhile makes the queue `dirty`, and a dirty queue is sca
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Callable
 
 from queuectl import clock, names
@@ -20,6 +20,7 @@ DISARM_AFTER_S = 0.1
 LISTEN_AFTER_S = 1.0
 LISTEN_AGAIN_S = 5.0
 POLL_WITHOUT_WATCH_S = 1.0
+DRAIN_LOOK = 1000  # more than there will ever be strange things with the names of ready jobs
 POLL_COSTS = 30  # a poll may cost a thirtieth of the time at most
 
 
@@ -130,6 +131,10 @@ class Dispatcher:
         """Say whether it is time for the safety net."""
         return clock.monotonic() >= self._poll_at
 
+    def poll_within(self, interval: float) -> None:
+        """Let the next poll come in at most `interval` seconds."""
+        self._poll_at = min(self._poll_at, clock.monotonic() + interval)
+
     def poll(self, interval: float) -> None:
         """Let a worker recover and look, and pass on what may have been missed; next in `interval` seconds or more."""
         if self._listener.unavailable:
@@ -148,10 +153,15 @@ class Dispatcher:
             return False
         # RACE: a job may go from processing/ to failed/ between two looks, so failed/ is looked at again.
         for state in (State.FAILED, State.PROCESSING, State.FAILED):
-            if any(not name.startswith(".") for name in self._spool.directory(state).names()):
+            if any(self._may_be_job(state, name) for name in self._spool.directory(state).names()):
                 return False
-        seen = look(self._spool, clock.now(), 1)
-        return not seen.candidates and not any(self._may_be_job(name) for name in seen.drops)
+        seen = look(self._spool, clock.now(), DRAIN_LOOK)
+        return not any(self._may_be_job(found.place, found.name) for found in seen.candidates) and not any(
+            self._may_be_job(State.PENDING, name) for name in seen.drops
+        )
 
-    def _may_be_job(self, name: str) -> bool:
-        return not os.path.isdir(self._spool.path / "pending" / name)
+    def _may_be_job(self, place: str, name: str) -> bool:
+        """Say whether a worker will see to this name; what is strange in the spool's directories stays there."""
+        known = names.is_waiting(name) if place == State.FAILED else names.is_drop(name)
+        status = self._spool.directory(place).lstat(name) if known else None
+        return status is not None and stat.S_ISREG(status.st_mode)

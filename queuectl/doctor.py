@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from queuectl import catalog, clock, config, names, recovery, startcheck
 from queuectl.disk import Miss
-from queuectl.errors import BadJobFile, QueuectlError
+from queuectl.errors import BadJobFile, QueuectlError, quoted
 from queuectl.job import State
 from queuectl.spool import READ_ORDER, Claim, Spool, read_name
 from queuectl.tree import CONFIG, DIRECTORIES
@@ -47,7 +47,9 @@ def _missing(spool: Spool, repair: bool) -> Iterator[Finding]:
         if not path.is_dir():
             if repair:
                 path.mkdir(mode=0o700)
-            yield Finding(str(path), "a directory of the spool is missing", f"queuectl init {spool.path}", repair)
+            yield Finding(
+                str(path), "a directory of the spool is missing", f"queuectl init {quoted(spool.path)}", repair
+            )
 
 
 def _safety(spool: Spool) -> Iterator[Finding]:
@@ -140,4 +142,4 @@ def _leftovers(spool: Spool, repair: bool) -> Iterator[Finding]:
         if id not in {names.id_part(name) for name in spool.directory("processing").listing()}:
             repaired = repair and spool.unlink("cancel", id)
             path = str(spool.path / "cancel" / id)
-            yield Finding(path, "asks to cancel a job that is not running", f"rm {path}", repaired)
+            yield Finding(path, "asks to cancel a job that is not running", f"rm {quoted(path)}", repaired)

@@ -6,7 +6,15 @@ helps a hint that says what to type. Losing a race and a failed command are not 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """Quote a path for a hint that a person types into a shell."""
+    import shlex  # here, since hints are rare
+
+    return shlex.quote(os.fspath(path))
 
 
 class QueuectlError(Exception):

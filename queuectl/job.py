@@ -6,6 +6,8 @@ bytes can break a worker later. It touches no file; the caller brings the bytes.
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -97,6 +99,8 @@ class Job(Struct, kw_only=True, forbid_unknown_fields=True):
         return None if self.timeout is None else float(self.timeout)
 
 
+# Half of a pair at the end of a string; the decoder then misses the bytes of the other half.
+_LONE = re.compile(rb'\\u[dD][89abAB][0-9a-fA-F]{2}"')
 _decode = msgspec.json.Decoder(Job).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -123,7 +127,7 @@ def parse(data: bytes) -> Job:
     except msgspec.ValidationError as error:
         raise BadJobFile(explain(str(error)), whole=_is_whole(data)) from None
     except msgspec.DecodeError as error:
-        raise BadJobFile(f"not JSON: {error}" if data.strip() else "empty", whole=False) from None
+        raise BadJobFile(_not_json(data, str(error)), whole=False) from None
     try:
         check(job)
     except UsageError as error:
@@ -230,6 +234,19 @@ def _check_instant(field: str, value: str | None) -> None:
                 clock.iso_to_stamp(value)  # our own spelling, as a rule: the faster check
         except UsageError as error:
             raise UsageError(f"{field}: {error}") from None
+
+
+def _not_json(data: bytes, reason: str) -> str:
+    """Name what the decoder's words would hide: no bytes, another encoding, half a surrogate pair."""
+    if not data.strip():
+        return "empty"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "not JSON: UTF-16, but it must be UTF-8"
+    if data.startswith(codecs.BOM_UTF8):
+        return "not JSON: it begins with a byte order mark"
+    if "surrogate" in reason or ("truncated" in reason and _LONE.search(data)):
+        return "not JSON: a lone surrogate, which no program can be given"
+    return f"not JSON: {reason}"
 
 
 def _is_whole(data: bytes) -> bool:

@@ -29,6 +29,6 @@ def words(command: str) -> list[str] | None:
     if not _plain(command):
         return None
     found = command.split()
-    if not found or "=" in found[0] or found[0] in _SHELL_WORDS or found[0] in (".", ":"):
+    if not found or "=" in found[0] or found[0] in _SHELL_WORDS or found[0][0] == "%" or found[0] in (".", ":"):
         return None
     return found

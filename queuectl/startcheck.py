@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from queuectl import clock, disk
-from queuectl.errors import Refused
+from queuectl.errors import Refused, quoted
 from queuectl.spool import Spool
 from queuectl.tree import CONFIG, DIRECTORIES, MARKER
 
@@ -46,12 +46,12 @@ def open_to_others(path: Path) -> Refused | None:
         owner, me = _user(status.st_uid), _user(os.geteuid())
         return Refused(
             f"{path}: owned by {owner}, but workers here would run as {me}",
-            hint=f"run the workers as {owner}, or: chown -R {me} {path}",
+            hint=f"run the workers as {owner}, or: chown -R {me} {quoted(path)}",
         )
     if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
         return Refused(
             f"{path}: writable by others, who could run commands as {_user(status.st_uid)}",
-            hint=f"chmod go-w {path}",
+            hint=f"chmod go-w {quoted(path)}",
         )
     return None
 

@@ -76,6 +76,7 @@ class Supervisor:
         self._config = self._load()
         self._crew = Crew(self._be_worker, self._forget)
         self._totals = Totals()
+        self._left: set[str] = set()
         self._listener = Listener({tag: str(spool.path / tag) for tag in (*BUSY, "cancel", ".")})
         self._dispatcher = Dispatcher(spool, self._crew, self._listener, self._forget_all)
         self._registered = -1
@@ -191,6 +192,9 @@ class Supervisor:
             self._totals.completed += completed
             self._totals.failed += failed
             self._totals.dead += dead
+        elif verb == "left" and argument not in self._left:
+            self._left.add(argument)
+            self._say(argument)
 
     def _hear_listener(self) -> None:
         for tag, name in self._listener.read():
@@ -215,6 +219,7 @@ class Supervisor:
             self._config = self._load()
         except Exception as error:  # each worker says so too, and goes on with what it had
             self._say(f"Configuration not taken up: {error}")
+        self._dispatcher.poll_within(self._config.poll_interval_sec)
         self._crew.tell_all("reload")
 
     # Time.

@@ -16,7 +16,7 @@ from typing import Self
 import msgspec
 
 from queuectl.disk import Directory
-from queuectl.errors import NotFound, Refused
+from queuectl.errors import NotFound, Refused, quoted
 
 FORMAT = 1
 MARKER = "queuectl.json"
@@ -50,6 +50,7 @@ class Tree:
             (root / name).mkdir(mode=0o700, exist_ok=True)
         if not (root / MARKER).exists():
             draft = root / "tmp" / f"{MARKER}.{os.getpid()}.{os.urandom(4).hex()}"
+            draft.touch(0o600)  # whatever the umask
             draft.write_bytes(msgspec.json.encode({"format": FORMAT, "uuid": os.urandom(16).hex()}) + b"\n")
             try:
                 os.link(draft, root / MARKER)  # RACE: the first of two makers wins, the other takes its marker
@@ -65,7 +66,7 @@ class Tree:
             version, uuid = int(marker["format"]), str(marker["uuid"])
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(
-                f"{self.path}: no spool here (it has no {MARKER})", hint=f"queuectl init {self.path}"
+                f"{self.path}: no spool here (it has no {MARKER})", hint=f"queuectl init {quoted(self.path)}"
             ) from None
         except (ValueError, KeyError, TypeError):
             raise Refused(f"{self.path / MARKER}: not readable as a spool's marker") from None
@@ -87,7 +88,8 @@ class Tree:
                 found = self._directories[name] = Directory(str(self.path / name))
             except (FileNotFoundError, NotADirectoryError):
                 raise Refused(
-                    f"{self.path / name}: this directory of the spool is missing", hint=f"queuectl init {self.path}"
+                    f"{self.path / name}: this directory of the spool is missing",
+                    hint=f"queuectl init {quoted(self.path)}",
                 ) from None
         return found
 

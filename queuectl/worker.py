@@ -165,7 +165,7 @@ class Worker:
         if claim is Miss.BUSY:
             self._soonest(now + 100)
         elif claim is Miss.SPECIAL:
-            self._heed(self._admission.admit([name], now), now)
+            self._heed(self._admission.refuse_special(place, name, now), now)
         return None if isinstance(claim, Miss) else claim
 
     def _run(self, claim: Claim) -> None:
@@ -215,7 +215,7 @@ class Worker:
         for name, why in report.left:
             if name not in self._left:
                 self._left.add(name)
-                self._terminal.warn(f"Left {name!r} in pending/: {why}")
+                self._tell("left", f"Left {name!r}: {why}")  # each worker sees it, and one line is enough
         if report.again_at is not None:
             self._soonest(report.again_at)
         ready = [schedule.candidate(State.PENDING, name) for name in report.admitted if name[:19] <= clock.stamp(now)]

@@ -16,7 +16,7 @@ from queuectl.errors import NotFound
 @click.command("init", cls=Verb)
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
 def init(directory: str | None) -> None:
-    r"""Make a spool.
+    r"""Make a spool, or complete one that lacks a directory.
 
     It is made in DIR, else where --spool or QUEUECTL_SPOOL says, else in ./spool.
 
@@ -27,12 +27,12 @@ def init(directory: str | None) -> None:
 
     path = os.path.abspath(directory) if directory else named_spool() or os.path.join(here(), SPOOL)
     try:
-        found = Queue(path).path
+        Queue(path)
+        done = "Already a spool:"
     except NotFound:
-        made = Queue(path, create=True).path
-        output.line(f"Made the spool {output.shown(str(made))}")
-    else:
-        output.line(f"Already a spool: {output.shown(str(found))}")
+        done = "Made the spool"
+    made = Queue(path, create=True).path  # a spool that lacks a directory is completed
+    output.line(f"{done} {output.shown(str(made))}")
 
 
 @click.command("purge", cls=Verb)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from queuectl import clock
 from queuectl.cli import output
 from queuectl.cli.context import open_queue
 from queuectl.cli.options import DURATION, Verb, any_ids, json_option, words_of
@@ -38,6 +39,8 @@ def wait(ids: tuple[str, ...], timeout: float | None, as_json: bool) -> None:
     words = words_of(ids)
     if ids and not words:
         return
+    if timeout is not None:
+        output.note(f"gives up after {clock.brief(timeout)}")
     jobs = await_end(queue, queue.resolve(words) if words else None, timeout)
     if as_json:
         output.array(jobs)

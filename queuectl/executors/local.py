@@ -111,7 +111,7 @@ class LocalExecutor:
                 return LocalExecution(_spawn(plain, order.env, actions))
             except CannotStart:
                 pass  # the shell says it in the log, with the exit code that everybody knows
-        return LocalExecution(_spawn([shell.SHELL, "-c", order.command], order.env, actions))
+        return LocalExecution(_spawn([shell.SHELL, "-c", "--", order.command], order.env, actions))
 
     def _enter(self, cwd: str | None) -> None:
         try:

@@ -96,6 +96,10 @@ BAD_LINES: dict[str, tuple[str | bytes, str]] = {
     "a number in a list": ('{"command": ["a", 1]}', "expected str, got int in command[1]"),
     "a nul": (r'{"command": "a\u0000b"}', "command holds a NUL character"),
     "a lone surrogate": (r'{"command": "\ud800"}', "not JSON: "),
+    "a command that no program can be given": (
+        json.dumps({"command": "x" * 131_072}),
+        "command is longer than the 128 KiB that a program can be given",
+    ),
     "bytes that are not utf-8": (b'{"command": "\xff"}', "not UTF-8"),
     "a bad id": ('{"command": "true", "id": "a/b"}', "id 'a/b' must be"),
     "an empty id": ('{"command": "true", "id": ""}', "expected str of length >= 1 in id"),

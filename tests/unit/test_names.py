@@ -33,13 +33,13 @@ def test_a_running_name_reads_back_as_it_was_made(started: str, rev: int, id: st
 
 
 @given(stamps, exits, ids)
-def test_an_ended_name_reads_back_as_it_was_made(ended: str, exit: str, id: str) -> None:
-    assert names.ended(str(EndedName(ended, exit, id))) == (ended, exit, id)
+def test_an_ended_name_reads_back_as_it_was_made(ended: str, how: str, id: str) -> None:
+    assert names.ended(str(EndedName(ended, how, id))) == (ended, how, id)
 
 
 @given(stamps, exits, ids)
-def test_the_id_is_found_in_a_name_without_reading_the_rest(ended: str, exit: str, id: str) -> None:
-    assert names.id_part(str(EndedName(ended, exit, id))) == id
+def test_the_id_is_found_in_a_name_without_reading_the_rest(ended: str, how: str, id: str) -> None:
+    assert names.id_part(str(EndedName(ended, how, id))) == id
 
 
 @given(st.integers(0, LAST), st.integers(0, LAST), ids, ids)
@@ -92,9 +92,9 @@ def test_a_running_name_has_a_revision_of_at_most_nine_digits() -> None:
     assert names.running(f"{STAMP}.1234567890.a.json") is None
 
 
-@pytest.mark.parametrize("exit", ["1000", "sig", "sig100", "sigKILL", "stopped", "Timeout"])
-def test_an_ended_name_takes_no_other_word_for_the_exit(exit: str) -> None:
-    assert names.ended(f"{STAMP}.{exit}.a.json") is None
+@pytest.mark.parametrize("how", ["1000", "sig", "sig100", "sigKILL", "stopped", "Timeout"])
+def test_an_ended_name_takes_no_other_word_for_the_exit(how: str) -> None:
+    assert names.ended(f"{STAMP}.{how}.a.json") is None
 
 
 @pytest.mark.parametrize("id", ["a", "0", "A" * 100, "a.b", "x.json", "a-b_c.d", "3f9a"])

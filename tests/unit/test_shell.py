@@ -41,7 +41,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             os.link(printer, program)
         environment = {"PATH": str(place), "HOME": str(place)}
         done = subprocess.run(
-            [*interpreter, "-c", line], env=environment, cwd=place, capture_output=True, stdin=subprocess.DEVNULL
+            [*interpreter, "-c", "--", line], env=environment, cwd=place, capture_output=True, stdin=subprocess.DEVNULL
         )
         return done.stdout.decode().split("\0")[:-1]
 

@@ -14,8 +14,8 @@ from queuectl.terminal import Terminal
 NOW = 1_800_000_000_000
 
 
-def outcome(exit: str, error: str | None = None, took_ms: int = 20) -> Outcome:
-    return Outcome(exit, error, NOW, NOW + took_ms)
+def outcome(how: str, error: str | None = None, took_ms: int = 20) -> Outcome:
+    return Outcome(how, error, NOW, NOW + took_ms)
 
 
 def failed(error: str, attempts: int, retry_s: float) -> Job:
