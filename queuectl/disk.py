@@ -13,8 +13,11 @@ import stat
 from collections.abc import Iterator
 from enum import Enum
 from functools import cache
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
+_name = attrgetter("name")
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 65_536
@@ -50,6 +53,17 @@ class Directory:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     yield entry.name
+        finally:
+            os.close(fd)
+
+    def chunks(self, size: int) -> Iterator[list[str]]:
+        """Yield the names in it in lists of at most `size`, in no order: faster than one by one."""
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            with os.scandir(fd) as entries:
+                names = map(_name, entries)
+                while chunk := list(islice(names, size)):
+                    yield chunk
         finally:
             os.close(fd)
 

@@ -1,51 +1,62 @@
 """One look at what waits: which jobs are ready, which drops want admission, when the next job is due.
 
-Reads names only, and each exactly: one that only looks like a waiting job's is a drop, or none of our business.
+Reads names only. A scan may pass a million, so names are tested by their shape, in bulk, and exactly where it matters:
+one that only looks like a waiting job's is a drop, or none of our business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from queuectl import clock, names, schedule
 from queuectl.job import State
 from queuectl.spool import WAITING, Spool
+
+CHUNK = 16_384
 
 
 @dataclass(slots=True)
 class Look:
     """What a scan saw: candidates in the order of claiming, drops by name, the instant when the next job is due."""
 
-    candidates: list[schedule.Candidate]
-    drops: list[str]
-    soonest: int | None
+    candidates: list[schedule.Candidate] = field(default_factory=list)
+    drops: list[str] = field(default_factory=list)
+    soonest: int | None = None
 
 
 def look(spool: Spool, now: int, limit: int) -> Look:
     """Scan `pending/` and `failed/`; keeps the first `limit` candidates."""
     present = clock.stamp(now) + "/"  # sorts after every name that begins with this stamp and its dot
-    seen = Look([], [], None)
-    later: list[str] = []
-    seen.candidates = schedule.first(_ready(spool, present, seen.drops, later), limit)
-    if later:
-        seen.soonest = clock.unstamp(later[0])
+    seen = Look()
+    found: list[schedule.Candidate] = []
+    soonest: list[str] = []
+    for state in WAITING:
+        ready, others = schedule.Shortlist(limit), list[str]()
+        for chunk in spool.directory(state).chunks(CHUNK):
+            _sort_out(chunk, present, ready, soonest, others)
+        first = ready.names()
+        exact = [name for name in first if names.is_waiting(name)]
+        if len(exact) < len(first):
+            others += [name for name in first if not names.is_waiting(name)]
+        found += [schedule.candidate(state.value, name) for name in exact]
+        if state is State.PENDING:
+            seen.drops += [name for name in others if names.is_drop(name)]
+    seen.candidates = schedule.first(found, limit)
+    seen.soonest = clock.unstamp(soonest[0]) if soonest else None
     return seen
 
 
-def _ready(spool: Spool, present: str, drops: list[str], later: list[str]) -> Iterator[schedule.Candidate]:
-    """Yield what is due; collect drops, and in `later` the one earliest name that is not due."""
-    soonest = "9"
-    urgency = schedule.URGENCY
-    for state in WAITING:
-        place = state.value
-        for name in spool.directory(place).names():
-            if names.is_waiting(name):
-                if name < present:
-                    yield schedule.Candidate(urgency[name[20]], name, place)
-                elif name < soonest:
-                    soonest = name
-            elif state is State.PENDING and names.is_drop(name):
-                drops.append(name)
-    if soonest != "9":
-        later.append(soonest)
+def _sort_out(chunk: list[str], present: str, ready: schedule.Shortlist, soonest: list[str], others: list[str]) -> None:
+    """Sort names out by their shape: those that are due, the one that is due next, and the others."""
+    due = [name for name in chunk if name < present and name[18:20] == "Z."]
+    ready.add(due)
+    if len(due) == len(chunk):
+        return
+    later = [name for name in chunk if name >= present and name[18:20] == "Z."]
+    if len(due) + len(later) < len(chunk):
+        others += [name for name in chunk if name[18:20] != "Z."]
+    if later and not names.is_waiting(min(later)):
+        others += [name for name in later if not names.is_waiting(name)]
+        later = [name for name in later if names.is_waiting(name)]
+    if later:
+        soonest[:] = [min([min(later), *soonest])]

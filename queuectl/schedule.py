@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
 from queuectl.names import STAMP_LENGTH
@@ -20,14 +21,47 @@ class Candidate(NamedTuple):
     place: str
 
 
+PRIORITY_AT = STAMP_LENGTH + 1
+_PRIORITY = slice(PRIORITY_AT, PRIORITY_AT + 1)  # empty in a name that is too short, which is not canonical
+_priority = itemgetter(_PRIORITY)
 URGENCY = dict(zip("0123456789", "9876543210", strict=True))
 
 
 def candidate(place: str, name: str) -> Candidate:
     """Make a candidate of a canonical waiting name in the directory `place`."""
-    return Candidate(URGENCY[name[STAMP_LENGTH + 1]], name, place)
+    return Candidate(URGENCY[name[_PRIORITY]], name, place)
 
 
 def first(ready: Iterable[Candidate], limit: int) -> list[Candidate]:
     """Return the `limit` candidates to be claimed first, in order, in memory bounded by `limit`."""
     return heapq.nsmallest(limit, ready)
+
+
+class Shortlist:
+    """The first `limit` of ever so many ready names, in memory bounded by `limit`; the costly work is done in C."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: list[str] = []
+        self._last: tuple[str, str] | None = None  # priority and name of the last one kept, once there are enough
+
+    def add(self, ready: list[str]) -> None:
+        """Take in names; those that only look canonical are for the caller to sort out of the result."""
+        if self._last:
+            priority, name = self._last
+            ready = [n for n in ready if n[_PRIORITY] > priority or (n < name and n[_PRIORITY] == priority)]
+        self._kept += ready
+        if len(self._kept) > 4 * self._limit:
+            self._cut()
+
+    def _cut(self) -> None:
+        self._kept.sort()
+        self._kept.sort(key=_priority, reverse=True)  # stable, so that names stay in order within a priority
+        del self._kept[self._limit :]
+        if len(self._kept) == self._limit and self._kept:
+            self._last = (self._kept[-1][_PRIORITY], self._kept[-1])
+
+    def names(self) -> list[str]:
+        """Return the first names, in the order of claiming."""
+        self._cut()
+        return self._kept

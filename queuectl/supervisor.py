@@ -202,10 +202,11 @@ class Supervisor:
                 self._dispatcher.arrived(tag, name)
             elif tag == "cancel":
                 self._crew.tell_all("cancel", name)
+            elif (tag, name) == (".", "config.toml") or (tag == "armed" and "." in name.split()):
+                self._reload()  # it may have changed before it was watched
+                self._dispatcher.look_again()
             elif tag == "armed" or (tag, name) == (".", "paused"):
                 self._dispatcher.look_again()
-            elif (tag, name) == (".", "config.toml"):
-                self._reload()
             elif tag == "unavailable":
                 self._say(f"No file notification to be had ({name}); looking every {POLL_WITHOUT_WATCH_S:g} s instead")
 

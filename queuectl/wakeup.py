@@ -89,7 +89,8 @@ def split(event: bytes) -> tuple[str, str]:
 def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
     """Be a listener: obey `arm TAG…` and `disarm TAG…` lines from one pipe, write events to another, until it ends.
 
-    After each arming an event with the tag `armed` follows; `unavailable/<reason>` when there is nothing to be had.
+    After each arming an event with the tag `armed` follows; `unavailable/<reason>`, the last one, when there is nothing
+    to be had.
     """
     watch = Watch(out)
     with open(commands, encoding="utf-8", errors="surrogateescape") as lines:
@@ -103,6 +104,7 @@ def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
                 os.write(out, b"armed/" + " ".join(tags).encode() + b"\0")
             except WatchUnavailable as error:
                 os.write(out, f"unavailable/{error}".encode()[: _MOST - 1] + b"\0")
+                return
 
 
 def _start_observer() -> Any:

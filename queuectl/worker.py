@@ -24,7 +24,8 @@ from queuectl.scan import Look, look
 from queuectl.spool import Claim, Spool
 from queuectl.terminal import Terminal
 
-KEEP_CANDIDATES = 65_536
+KEEP_FIRST = 1_024  # candidates that the first look keeps, so that work begins at once
+KEEP_MOST = 65_536  # and those after it, up to this
 FRESH_S = 0.25  # a list of candidates is good for this long, or for 25 times what it cost to make
 FRESH_COSTS = 25
 NO_ROOM_S = 1.0
@@ -75,6 +76,7 @@ class Worker:
         self._tally = Tally()
         self._left: set[str] = set()
         self._called = True
+        self._keep = KEEP_FIRST
         self._scan_cost = 0.0
         self._trouble = ""
 
@@ -89,8 +91,10 @@ class Worker:
         return self._inbox.asks_to_end(id)
 
     def tick(self, log: int, start: int) -> None:
-        """Show new output."""
+        """Show new output, and report what the jobs before have come to."""
         self._terminal.echo(log, start)
+        if clock.monotonic() - self._reported_at > REPORT_S:
+            self._report()
 
     def say(self, text: str) -> None:
         """Warn the operator."""
@@ -200,7 +204,8 @@ class Worker:
     def look(self) -> None:
         """Scan for work, admit drops, and plan what to claim."""
         began, now = clock.monotonic(), clock.now()
-        seen: Look = look(self.spool, now, KEEP_CANDIDATES)
+        seen: Look = look(self.spool, now, self._keep)
+        self._keep = min(8 * self._keep, KEEP_MOST)
         plan = self._plan = Plan(seen.candidates, 0, seen.soonest, scanned=True)
         if seen.drops:
             report = self._admission.admit(seen.drops, now)

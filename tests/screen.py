@@ -68,18 +68,23 @@ class Screen:
         deadline = time.monotonic() + timeout
         while text not in self.shown:
             more = self._read(0.05) and time.monotonic() < deadline
-            assert more or text in self.shown, f"{text!r} is not in {self.shown!r}"
+            assert more or text in self.shown, f"{text!r} is not in {self.shown[-3000:]!r}"
         return self.shown
 
     def type(self, keys: str) -> None:
         """Press keys."""
         os.write(self._fd, keys.encode())
 
+    def hang_up(self) -> None:
+        """Close the terminal, as when its window is closed."""
+        os.close(self._fd)
+        self._fd = -1
+
     def finish(self, timeout: float = PATIENCE_S) -> str:
         """Read to the end; returns all that has been shown. The exit code is then in `process.returncode`."""
         deadline = time.monotonic() + timeout
         while self._read(0.05):
-            assert time.monotonic() < deadline, f"not at an end: {self.shown!r}"
+            assert time.monotonic() < deadline, f"not at an end: {self.shown[-3000:]!r}"
         self.process.wait(timeout)
         return self.shown
 
@@ -90,7 +95,8 @@ class Screen:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(15)
-        os.close(self._fd)
+        if self._fd >= 0:
+            self.hang_up()
 
 
 def screen(cli: Cli, *args: str, env: Mapping[str, str] | None = None, columns: int = 100) -> Screen:

@@ -199,22 +199,6 @@ def test_a_retry_waits_as_long_as_the_job_or_the_environment_or_the_file_or_the_
     assert f"[Worker 1] Job {id} failed: exit 7 (attempt 1 of 2), retry in {wait}\n" in out
 
 
-def test_job_timeout_ends_jobs_that_have_no_timeout_of_their_own(cli: Cli) -> None:
-    cli.configure(job_timeout_sec=0.2, max_retries=0)
-    ids = cli.enqueue_all({"command": "exec sleep 60"}, {"command": "sleep 0.5", "timeout": 0})
-    cli.drain()
-    assert cli.job(ids[0])["last_error"] == "timeout after 0.2 s"
-    assert cli.state(ids[1]) == "completed"
-
-
-def test_kill_grace_is_the_time_between_the_two_signals(cli: Cli) -> None:
-    cli.configure(kill_grace_sec=0.1, max_retries=0)
-    id = cli.enqueue("trap 'echo asked' TERM; while :; do sleep 0.02; done", "--timeout", "0.3")
-    cli.drain()
-    assert b"asked\n" in cli.log(id)
-    assert cli.job(id)["history"][0]["signal"] == 9
-
-
 @pytest.mark.parametrize(("variable", "count"), [({}, 2), ({"QUEUECTL_WORKER_COUNT": "3"}, 3)])
 def test_worker_count_is_the_number_of_workers_that_start(cli: Cli, variable: dict[str, str], count: int) -> None:
     cli.configure(worker_count=2)
@@ -227,17 +211,6 @@ def test_log_level_warning_leaves_only_failures_on_the_workers_terminal(cli: Cli
     cli.configure(log_level="WARNING", max_retries=0)
     cli.enqueue_all({"command": "echo good"}, {"command": "echo bad; exit 3", "id": "bad"})
     assert cli.drain().stdout == "[Worker 1] Job bad is dead: exit 3 (attempt 1 of 1)\n"
-
-
-def test_max_job_bytes_rejects_a_larger_drop(cli: Cli) -> None:
-    cli.configure(max_job_bytes=200)
-    cli.put("small", "true")
-    cli.put("large", "true", meta={"x": "y" * 200})
-    cli.drain()
-    assert (cli.state("small"), cli.state("large")) == ("completed", None)
-    assert [path.read_text() for path in cli.files("rejected") if path.suffix == ".why"] == [
-        "larger than max_job_bytes (200 bytes)\n"
-    ]
 
 
 def test_keep_completed_lets_workers_delete_older_completed_jobs(cli: Cli) -> None:

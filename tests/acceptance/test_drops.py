@@ -15,6 +15,7 @@ import pytest
 from helpers import Cli, wait_until
 
 STARTED_LONG_AGO = "20200101T000000000Z"
+SCHEDULED = "20980101T000000000Z"
 DUE_LONG_AFTER = "20990101T000000000Z"
 
 NAMES = [
@@ -206,7 +207,10 @@ def test_drops_in_any_name_that_the_file_system_allows_wake_idle_workers(cli: Cl
     assert cli.files("rejected") == []
 
 
-def test_names_that_look_nearly_canonical_are_drops_to_a_scan(cli: Cli) -> None:
+@pytest.mark.parametrize("others", [[], [f"{SCHEDULED}.5.scheduled.json"]], ids=["alone", "beside-a-scheduled-job"])
+def test_names_that_look_nearly_canonical_are_drops_to_a_scan(cli: Cli, others: list[str]) -> None:
+    for name in others:
+        cli.drop(name, marks(cli, name))
     for name in NEARLY_CANONICAL:
         cli.drop(name, {"command": ["sh", "-c", 'echo "$0" >> "$1"', name, str(tally(cli))]})
     cli.drain()

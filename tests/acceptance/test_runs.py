@@ -154,6 +154,7 @@ def test_a_list_is_run_without_a_shell(cli: Cli) -> None:
 
 LINES = (
     "echo a   b\tc",
+    "echo -e a",
     "  echo padded  ",
     "/bin/echo with a path",
     "env printf plain",

@@ -13,10 +13,23 @@ from pathlib import Path
 import pytest
 from helpers import wait_until
 
-from queuectl.executors import CannotStart, Execution, Executor, Exit, Order
+from queuectl.executors import CannotStart, Execution, Executor, Exit, Order, local
 from queuectl.executors.local import LocalExecutor
 
-EXECUTORS: dict[str, Callable[[], Executor]] = {"local": LocalExecutor}
+
+def local_executor(_patch: pytest.MonkeyPatch) -> Executor:
+    return LocalExecutor()
+
+
+def local_executor_without_pidfd(patch: pytest.MonkeyPatch) -> Executor:
+    patch.setattr(local, "_pidfd", lambda _pid: -1)  # as where the kernel has none
+    return LocalExecutor()
+
+
+EXECUTORS: dict[str, Callable[[pytest.MonkeyPatch], Executor]] = {
+    "local": local_executor,
+    "local without pidfd": local_executor_without_pidfd,
+}
 PATH = os.environ.get("PATH", os.defpath)
 
 DESCRIPTORS = """
@@ -119,7 +132,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
-    made = Bench(EXECUTORS[request.param](), tmp_path)
+    made = Bench(EXECUTORS[request.param](monkeypatch), tmp_path)
     yield made
     made.close()
 
@@ -256,21 +269,20 @@ def test_a_command_leads_its_own_session_and_group_without_a_terminal(bench: Ben
 
 
 @needs_proc
+@pytest.mark.parametrize("name", EXECUTORS)
 def test_a_command_inherits_its_lock_and_its_log_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     left_open = os.open("/dev/zero", os.O_RDONLY)
     os.set_inheritable(left_open, True)  # as by a script that has locked a file before it started the worker
+    bench = Bench(EXECUTORS[name](monkeypatch), tmp_path)
     try:
-        for make in EXECUTORS.values():
-            bench = Bench(make(), tmp_path)
-            bench.run([sys.executable, "-c", DESCRIPTORS])
-            lines = dict(line.split(" ", 1) for line in bench.log.decode().splitlines())
-            expected = {"0": "/dev/null", "1": str(bench.log_path), "2": str(bench.log_path)}
-            assert lines == {**expected, str(bench.lock): str(bench.job)}
-            bench.close()
+        bench.run([sys.executable, "-c", DESCRIPTORS])
+        lines = dict(line.split(" ", 1) for line in bench.log.decode().splitlines())
+        log = str(bench.log_path)
+        assert lines == {"0": "/dev/null", "1": log, "2": log, str(bench.lock): str(bench.job)}
     finally:
+        bench.close()
         os.close(left_open)
 
 
