@@ -28,6 +28,7 @@ STOPPED = "stopped"
 TIMEOUT = "timeout"
 LOST = "lost"
 NOT_STARTED = "nostart"
+_NEVER = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM)  # waiting would not open this log
 
 
 @dataclass(slots=True)
@@ -112,7 +113,12 @@ def execute(
 ) -> Outcome:
     """Run the command of a claimed job to its end, or to its timeout, or until it is cancelled."""
     found = claim.job
-    log = spool.open_log(found.id)
+    try:
+        log = spool.open_log(found.id)
+    except OSError as error:
+        if error.errno not in _NEVER:
+            raise
+        return Outcome(NOT_STARTED, f"cannot open its log: {error.strerror}", clock.now(), clock.now())
     try:
         started, log_start = clock.now(), os.fstat(log).st_size
         order = Order(found.command, found.cwd, _environment(found, spool, env), claim.fd, log)

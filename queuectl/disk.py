@@ -38,12 +38,17 @@ class Directory:
     __slots__ = ("fd", "path")
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path, self.fd = path, -1
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    def __del__(self) -> None:
+        self.close()  # so that a program may open a queue for each thing that it asks
 
     def names(self) -> Iterator[str]:
         """Yield the names in it, in no order, in memory that does not grow with their number."""

@@ -55,8 +55,8 @@ def _sort_out(chunk: list[str], present: str, ready: schedule.Shortlist, soonest
     later = [name for name in chunk if name >= present and name[18:20] == "Z."]
     if len(due) + len(later) < len(chunk):
         others += [name for name in chunk if name[18:20] != "Z."]
-    if later and not names.is_waiting(min(later)):
+    exact = list(filter(names.is_waiting, later))  # a drop must not wait for the time that its name seems to say
+    if len(exact) < len(later):
         others += [name for name in later if not names.is_waiting(name)]
-        later = [name for name in later if names.is_waiting(name)]
-    if later:
-        soonest[:] = [min([min(later), *soonest])]
+    if exact:
+        soonest[:] = [min([min(exact), *soonest])]

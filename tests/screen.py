@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import termios
 import time
@@ -16,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from helpers import PATIENCE_S, Cli, command, environment
+from helpers import PATIENCE_S, Cli, command, end, environment
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CTRL_C = "\x03"
@@ -92,9 +90,7 @@ class Screen:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(15)
+        end(self.process)
         if self._fd >= 0:
             self.hang_up()
 

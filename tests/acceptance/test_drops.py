@@ -246,10 +246,14 @@ def test_each_of_500_drops_in_a_burst_runs_exactly_once(cli: Cli) -> None:
     assert cli.counts() == {"pending": 0, "processing": 0, "completed": 500, "failed": 0, "dead": 0}
 
 
-def test_500_drops_in_a_burst_run_in_the_order_of_their_arrival_with_one_worker(cli: Cli) -> None:
+def test_500_drops_that_come_while_the_one_worker_is_busy_run_in_the_order_of_their_arrival(cli: Cli) -> None:
+    go = cli.cwd / "go"
+    cli.drop("busy.json", {"command": f"until [ -e '{go}' ]; do sleep 0.02; done"})
     with cli.workers("--count", "1"):
+        wait_until(lambda: cli.files("processing"))
         burst(cli, 500)
-        completed(cli, 500)
+        go.touch()
+        completed(cli, 501)
     assert lines(cli) == [str(number) for number in range(500)]
 
 

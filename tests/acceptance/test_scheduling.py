@@ -23,6 +23,11 @@ def marks(cli: Cli, word: str) -> str:
     return f"echo {word} >> '{cli.cwd}/tally'"
 
 
+def bulk(cli: Cli, *jobs: dict[str, Any]) -> None:
+    """Enqueue jobs by one command, from the lines of a file."""
+    cli.ok("enqueue", "-q", "-f", "-", stdin="".join(json.dumps(job) + "\n" for job in jobs))
+
+
 def lines(cli: Cli) -> list[str]:
     """Return the lines of the tally."""
     path = cli.cwd / "tally"
@@ -71,21 +76,20 @@ def test_jobs_of_one_priority_run_in_the_order_in_which_they_were_enqueued(cli: 
 
 
 def test_jobs_of_one_file_run_in_the_order_of_its_lines(cli: Cli) -> None:
-    jobs = "".join(json.dumps({"command": marks(cli, str(number))}) + "\n" for number in range(60))
-    cli.ok("enqueue", "-q", "-f", "-", stdin=jobs)
+    bulk(cli, *({"command": marks(cli, str(number))} for number in range(60)))
     cli.drain()
     assert lines(cli) == [str(number) for number in range(60)]
 
 
 def test_a_higher_priority_runs_first(cli: Cli) -> None:
-    for level in (0, 5, 9, 3, 8, 1):
-        cli.enqueue("--priority", str(level), marks(cli, str(level)))
+    bulk(cli, *({"command": marks(cli, str(level)), "priority": level} for level in (0, 5, 9, 3, 8, 1)))
     cli.drain()
     assert lines(cli) == ["9", "8", "5", "3", "1", "0"]
 
 
 def test_the_words_high_medium_and_low_are_priorities_nine_five_and_one(cli: Cli) -> None:
-    for word in ("0", "low", "2", "medium", "6", "high", "8", "4"):
+    bulk(cli, *({"command": marks(cli, str(level)), "priority": level} for level in (0, 2, 4, 6, 8)))
+    for word in ("low", "high", "medium"):
         cli.enqueue("--priority", word, marks(cli, word))
     cli.drain()
     assert lines(cli) == ["high", "8", "6", "medium", "4", "2", "low", "0"]
@@ -100,25 +104,23 @@ def test_the_words_are_priorities_in_drops_too(cli: Cli) -> None:
 
 
 def test_a_job_without_a_priority_is_medium(cli: Cli) -> None:
-    cli.enqueue("--priority", "6", "--id", "six", marks(cli, "six"))
-    cli.enqueue("--id", "none", marks(cli, "none"))
-    cli.enqueue("--priority", "4", "--id", "four", marks(cli, "four"))
-    cli.enqueue("--priority", "medium", "--id", "medium", marks(cli, "medium"))
+    bulk(cli, *({"command": marks(cli, word), "priority": int(word)} for word in ("4", "6")))
+    cli.enqueue(marks(cli, "none"))
+    bulk(cli, {"command": marks(cli, "none in a file")}, {"command": marks(cli, "5"), "priority": 5})
     cli.drain()
-    assert lines(cli) == ["six", "none", "medium", "four"]
+    assert lines(cli) == ["6", "none", "none in a file", "5", "4"]
 
 
 def test_within_a_priority_the_order_of_arrival_holds(cli: Cli) -> None:
-    for word in ("1a", "9a", "1b", "9b", "9c", "1c"):
-        cli.enqueue("--priority", word[0], marks(cli, word))
+    words = ("1a", "9a", "1b", "9b", "9c", "1c")
+    bulk(cli, *({"command": marks(cli, word), "priority": int(word[0])} for word in words))
     cli.drain()
     assert lines(cli) == ["9a", "9b", "9c", "1a", "1b", "1c"]
 
 
 @pytest.mark.parametrize("how", ["enqueue", "drop"])
 def test_an_urgent_job_that_arrives_while_a_long_list_is_worked_off_gets_ahead(cli: Cli, how: str) -> None:
-    jobs = "".join(json.dumps({"command": f"{marks(cli, 'low')}; sleep 0.1"}) + "\n" for _ in range(100))
-    cli.ok("enqueue", "-q", "--priority", "low", "-f", "-", stdin=jobs)
+    bulk(cli, *({"command": f"{marks(cli, 'low')}; sleep 0.1", "priority": "low"} for _ in range(100)))
     with cli.workers("--count", "1"):
         wait_until(lambda: len(lines(cli)) >= 3)
         if how == "enqueue":
@@ -198,6 +200,7 @@ def test_the_kth_retry_waits_the_base_to_the_power_of_k_seconds(cli: Cli, base: 
     assert [run["attempt"] for run in history] == list(range(1, runs + 1))
     for wait, (failed, retried) in zip(waits, pairwise(history), strict=True):
         assert ms(retried["started_at"]) - ms(failed["finished_at"]) >= wait
+    assert ms(cli.job("x")["due_at"]) - ms(history[-2]["finished_at"]) == waits[-1]
     assert lines(cli) == [str(run) for run in range(1, runs + 1)]
 
 
@@ -211,16 +214,6 @@ def test_a_job_that_waits_for_its_retry_is_in_failed_and_its_name_carries_the_ti
     assert rest == "8.x.json"
     assert stamp == in_name(cli.job("x")["due_at"])
     assert ms(cli.job("x")["due_at"]) - ms(finished) == 50_000
-
-
-def test_the_second_retrys_name_carries_the_base_squared(cli: Cli) -> None:
-    job = {"id": "x", "command": f"{marks(cli, 'ran')}; exit $(wc -l < tally)", "backoff_base": 0.5, "max_retries": 9}
-    cli.drop("x.json", {**job, "cwd": str(cli.cwd), "backoff_base": 1.2})
-    with cli.workers():
-        wait_until(lambda: cli.state("x") == "failed" and cli.job("x")["attempts"] == 2)
-        found = cli.job("x")
-    assert ms(found["due_at"]) - ms(found["history"][1]["finished_at"]) == 1440
-    assert [run["exit_code"] for run in found["history"]] == [1, 2]
 
 
 def test_no_retry_waits_longer_than_backoff_max(cli: Cli) -> None:
@@ -455,8 +448,7 @@ def test_a_drain_of_a_paused_queue_waits_for_resume(cli: Cli) -> None:
 
 
 def test_two_drains_at_once_share_the_work_and_both_end(cli: Cli) -> None:
-    jobs = "".join(json.dumps({"command": marks(cli, str(number))}) + "\n" for number in range(60))
-    cli.ok("enqueue", "-q", "-f", "-", stdin=jobs)
+    bulk(cli, *({"command": marks(cli, str(number))} for number in range(60)))
     drains = [cli.start("worker", "start", "--drain", stdout=subprocess.DEVNULL) for _ in range(2)]
     try:
         assert [drain.wait(30) for drain in drains] == [0, 0]

@@ -376,6 +376,22 @@ def test_workers_whose_supervisor_was_killed_finish_their_jobs_and_go(cli: Cli) 
     assert [cli.state(id) for id in ("one", "two", "three")] == ["completed", "completed", "pending"]
 
 
+def test_workers_hold_no_pipe_of_one_another(cli: Cli) -> None:
+    """One that did would hide the supervisor's death from another."""
+
+    def pipes(pid: int) -> set[str]:
+        ends = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if int(fd.name) > 2]
+        return {name for name in ends if name.startswith("pipe:")}
+
+    with cli.workers("--count", "3"):
+        wait_until(lambda: len(cli.json("worker", "list")) == 3)
+        cli.put("one", "true")
+        wait_until(lambda: cli.state("one") == "completed")
+        first, second, third = (pipes(pid) for pid in cli.worker_pids())
+    assert first
+    assert not first & second | second & third | first & third
+
+
 def test_worker_stop_now_reaches_workers_that_have_lost_their_supervisor(cli: Cli) -> None:
     cli.put("one", HOLD_OR_TERM)
     with cli.workers() as supervisor:
@@ -403,8 +419,7 @@ def test_detached_workers_have_left_their_terminal(cli: Cli) -> None:
     cli.ok("worker", "start", "--detach")
     (worker,) = cli.worker_pids()
     assert os.getsid(parent(worker)) != os.getsid(0)
-    streams = {os.readlink(f"/proc/{worker}/fd/{fd}") for fd in (0, 1, 2)}
-    assert streams == {"/dev/null", str(cli.spool / "workers.log")}
+    assert streams(worker) == {"/dev/null", str(cli.spool / "workers.log")}
 
 
 def test_worker_stop_ends_detached_workers(cli: Cli) -> None:
@@ -448,24 +463,42 @@ def test_a_reader_that_goes_away_does_not_end_the_workers(cli: Cli, stream: str)
     assert cli.log("two") == b"output\nerrors\n"
 
 
-def test_workers_start_with_all_three_streams_closed(cli: Cli) -> None:
+def start_closed(cli: Cli, *args: str) -> subprocess.Popen[bytes]:
+    """Start workers from a shell that has closed stdin, stdout and stderr."""
+    words = [*command(), "--spool", str(cli.spool), "worker", "start", *args]
+    closed = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words]
+    return subprocess.Popen(closed, cwd=cli.cwd, env=environment(), start_new_session=True)
+
+
+def streams(pid: int) -> set[str]:
+    """Return what a process has as its stdin, stdout and stderr."""
+    return {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)}
+
+
+def test_workers_that_are_started_with_closed_streams_run_jobs_as_others_do(cli: Cli) -> None:
     for number in range(6):
         cli.put(f"job-{number}", f"echo {number}; echo error {number} >&2")
     cli.drop("not-a-job.json", b"[]")
-    words = [*command(), "--spool", str(cli.spool), "worker", "start", "--drain", "--count", "2"]
-    closed = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words]
-    assert subprocess.run(closed, cwd=cli.cwd, env=environment(), timeout=60, check=False).returncode == 0
+    assert start_closed(cli, "--drain", "--count", "2").wait(PATIENCE_S) == 0
     assert [cli.log(f"job-{n}") for n in range(6)] == [b"%d\nerror %d\n" % (n, n) for n in range(6)]
     assert [path.read_bytes() for path in cli.files("rejected") if path.suffix != ".why"] == [b"[]"]
 
 
-def test_workers_detach_with_all_three_streams_closed(cli: Cli) -> None:
-    words = [*command(), "--spool", str(cli.spool), "worker", "start", "--detach"]
-    closed = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words]
-    assert subprocess.run(closed, cwd=cli.cwd, env=environment(), timeout=60, check=False).returncode == 0
-    cli.put("one", "echo output")
-    wait_until(lambda: cli.state("one") == "completed")
-    assert cli.log("one") == b"output\n"
+def test_no_file_of_the_spool_takes_the_place_of_a_closed_stream(cli: Cli) -> None:
+    supervisor = start_closed(cli)
+    try:
+        (worker,) = wait_until(cli.worker_pids)
+        assert streams(worker) == streams(supervisor.pid) == {"/dev/null"}
+    finally:
+        end(supervisor)
+
+
+def test_no_file_of_the_spool_takes_the_place_of_a_closed_stream_in_detached_workers(cli: Cli) -> None:
+    assert start_closed(cli, "--detach").wait(PATIENCE_S) == 0
+    (worker,) = cli.worker_pids()
+    assert streams(worker) == {"/dev/null", str(cli.spool / "workers.log")}
+    root = [fd.name for fd in Path(f"/proc/{worker}/fd").iterdir() if os.readlink(fd) == str(cli.spool)]
+    assert root, "the spool's own directory is not open any more"
 
 
 # Several supervisors.

@@ -83,6 +83,16 @@ def test_each_of_a_row_of_drops_wakes_idle_workers_without_a_poll(cli: Cli, coun
             done(cli, number + 2)
 
 
+def test_a_file_that_is_written_in_place_wakes_idle_workers_when_it_is_closed(cli: Cli) -> None:
+    (cli.cwd / "job.json").write_text('{"command": "true"}')
+    scripts = ['cp job.json "$1"', 'cat job.json > "$1"', 'printf %s "$(cat job.json)" >> "$1"', 'tee "$1" < job.json']
+    with idle_workers(cli, 2):
+        for number, script in enumerate(scripts):
+            target = str(cli.spool / "pending" / f"{number}.json")
+            subprocess.run(["sh", "-euc", script, "sh", target], cwd=cli.cwd, check=True, stdout=subprocess.DEVNULL)
+            done(cli, number + 2)
+
+
 def test_a_drop_that_comes_just_as_a_worker_gets_idle_is_not_lost(cli: Cli) -> None:
     with idle_workers(cli, 2):
         for number in range(60):
@@ -94,7 +104,7 @@ def test_a_drop_that_comes_just_as_a_worker_gets_idle_is_not_lost(cli: Cli) -> N
 
 
 def test_several_drops_at_once_wake_several_workers(cli: Cli) -> None:
-    met = f"touch $QUEUECTL_JOB_ID; until [ -e a ] && [ -e b ] && [ -e c ]; do sleep 0.02; done; cd {cli.cwd}"
+    met = "touch $QUEUECTL_JOB_ID; until [ -e a ] && [ -e b ] && [ -e c ]; do sleep 0.02; done"
     with idle_workers(cli, 3):
         for id in "abc":
             cli.put(id, met, cwd=str(cli.cwd))

@@ -127,11 +127,10 @@ def test_a_process_of_this_machine_is_alive_until_it_has_been_collected() -> Non
 
 def test_a_process_of_another_user_is_alive() -> None:
     if os.geteuid() == 0:
-        assert registry.is_alive(1)
-    else:
-        with pytest.raises(PermissionError):
-            os.kill(1, 0)
-        assert registry.is_alive(1)
+        pytest.skip("root may signal every process")
+    with pytest.raises(PermissionError):
+        os.kill(1, 0)
+    assert registry.is_alive(1)
 
 
 @pytest.mark.parametrize("pid", [0, 2**22 + 1])

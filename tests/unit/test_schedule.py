@@ -38,3 +38,23 @@ def test_the_first_few_are_those_that_a_full_sort_puts_first(names: list[Waiting
     ordered = sorted(names, key=lambda name: (-name.priority, str(name)))
     found = schedule.first(iter(candidates), limit)
     assert [candidate.name for candidate in found] == [str(name) for name in ordered[:limit]]
+
+
+@given(st.lists(st.lists(waiting, max_size=20), max_size=6), st.integers(1, 12))
+def test_a_shortlist_keeps_the_first_few_of_all_that_it_was_given(parts: list[list[WaitingName]], limit: int) -> None:
+    shortlist = schedule.Shortlist(limit)
+    for part in parts:
+        shortlist.add([str(name) for name in part])
+    ordered = sorted((name for part in parts for name in part), key=lambda name: (-name.priority, str(name)))
+    assert shortlist.names() == [str(name) for name in ordered[:limit]]
+
+
+def test_a_shortlist_of_nothing_is_empty() -> None:
+    assert schedule.Shortlist(5).names() == []
+
+
+def test_a_shortlist_does_not_grow_with_what_it_was_given() -> None:
+    shortlist = schedule.Shortlist(10)
+    for number in range(10_000):
+        shortlist.add([str(WaitingName(clock.stamp(number), number % 10, "a"))])
+        assert len(shortlist._kept) <= 41
