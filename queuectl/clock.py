@@ -73,7 +73,7 @@ def stamp_to_iso(s: str) -> str:
 def iso_to_stamp(text: str) -> str:
     """Turn the spelling of an instant in a job file into that in a file name; raises `UsageError` when it is none."""
     found = _ISO(text)
-    return "{}{}{}T{}{}{}{}Z".format(*found.groups()) if found else stamp(parse_time(text, now()))
+    return "{}{}{}T{}{}{}{}Z".format(*found.groups()) if found else stamp(parse_time(text, 0))
 
 
 def uniso(text: str) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
+
+from msgspec import Struct
 
 from queuectl import clock
 from queuectl.errors import UsageError
@@ -21,8 +22,7 @@ _ALIASES = {"base_backoff": "backoff_base"}
 _LINE = re.compile(r"""\s*["']?([A-Za-z_-]+)["']?\s*=\s*(?:"[^"]*"|'[^']*'|[^#]*?)(\s*#.*)?""")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """All settings, checked. Durations are seconds, sizes bytes; 0 means none where none is possible."""
 
     max_retries: int = 3
@@ -39,7 +39,7 @@ class Config:
     poll_interval_sec: float = 5.0
 
 
-KEYS = tuple(f.name for f in fields(Config))
+KEYS = Config.__struct_fields__
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from queuectl import awaiting, catalog, clock, ids, names, operate, registry
+from queuectl import awaiting, catalog, clock, names, operate, registry
 from queuectl import config as settings
-from queuectl import job as job_file
 from queuectl.config import Config
-from queuectl.errors import BadJobFile, Conflict, NotFound, Refused, UsageError
+from queuectl.errors import Conflict, NotFound, Refused, UsageError
+from queuectl.intake import Intake
 from queuectl.job import Job, State
-from queuectl.spool import READ_ORDER, Spool
+from queuectl.spool import READ_ORDER
 
 if TYPE_CHECKING:
     from queuectl.doctor import Finding
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     from queuectl.registry import WorkerInfo
 
 _SHOWN = (State.PENDING, State.PROCESSING, State.COMPLETED, State.FAILED, State.DEAD)
-
-Spec = Job | str | Sequence[str] | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,91 +41,16 @@ class Status:
     next_retry_at: int | None
 
 
-class Queue:
+class Queue(Intake):
     """A job queue in a spool directory.
 
     `Queue("spool").enqueue("make", cwd="/src")` puts a job into it; workers (`queuectl worker start`) run it.
     """
 
     def __init__(self, path: str | os.PathLike[str] = "spool", *, create: bool = False) -> None:
-        """Open the spool at `path`; with `create`, make it when it is not there.
-
-        Raises `NotFound` when there is none, `Refused` when it has a newer format.
-        """
-        self._spool = Spool.create(path) if create else Spool(path)
-        self._ids = ids.IdSource()
+        """Open the spool at `path`; with `create`, make it when it is not there. Raises as `Intake` does."""
+        super().__init__(path, create=create)
         self._spots = operate.Spots(self._spool)
-
-    @property
-    def path(self) -> Path:
-        """The spool's absolute path."""
-        return self._spool.path
-
-    # Putting jobs in.
-
-    def enqueue(self, command: str | Sequence[str], **fields: Any) -> Job:
-        """Put one job in: a line for `/bin/sh`, or a list of strings run without a shell.
-
-        `fields`: `id`, `priority` (0–9, 9 first, or high, medium, low), `run_at` (ISO 8601 or `+2h`), `timeout`
-        (seconds or `1.5h`), `max_retries`, `backoff_base`, `cwd` (default: the caller's), `env` (laid over the
-        worker's), `meta`.
-        When this returns the job is durable. Raises `UsageError` for a bad field, `Conflict` for an id that is taken,
-        OSError when the spool cannot be written.
-        """
-        return self.enqueue_many([{"command": command, **fields}])[0]
-
-    def enqueue_many(self, jobs: Iterable[Spec], *, progress: Callable[[int], None] | None = None) -> list[Job]:
-        """Put many jobs in, all or none, in this order; each a job, a command, or a mapping of `enqueue`'s fields.
-
-        `progress` hears how many have been checked. Errors as in `enqueue`; they say which job, counted from 1.
-        """
-        now = clock.now()
-        fresh: list[Job] = []
-        directory = os.getcwd()
-        for number, spec in enumerate(jobs, 1):
-            try:
-                fresh.append(_fresh(spec, now, directory))
-            except (UsageError, BadJobFile) as error:
-                where = f"job {number}: " if number > 1 else ""
-                raise UsageError(f"{where}{error}", hint=error.hint) from None
-            if progress and number % 1000 == 0:
-                progress(number)
-        chosen = [found.id for found in fresh if found.id]
-        self._name(fresh, now)
-        self._submit(fresh, chosen, now)
-        if progress:
-            progress(len(fresh))
-        return fresh
-
-    def _name(self, fresh: list[Job], now: int) -> None:
-        """Give ids to jobs that have none, and due times that keep the jobs in their order."""
-        nameless = [found for found in fresh if not found.id]
-        new = [self._ids.new(now)] if len(nameless) == 1 else ids.batch(len(nameless))
-        for found, id in zip(nameless, new, strict=True):
-            found.id = id
-        # Names of one instant sort by id. Where the ids asked for do not rise, the instant must: the first begin early.
-        steps: list[int] = []
-        ordered = [found for found in fresh if found.run_at is None]
-        for place, found in enumerate(ordered):
-            steps.append(steps[-1] + (found.id <= ordered[place - 1].id) if place else 0)
-        for found, step in zip(ordered, steps, strict=True):
-            found.due_at = clock.iso(now - steps[-1] + step)
-
-    def _submit(self, fresh: list[Job], chosen: list[str], now: int) -> None:
-        guard = self._spool.lock_ids() if chosen else -1
-        try:
-            self._check_free(chosen)
-            self._spool.submit(fresh, now=now)
-        finally:
-            if guard >= 0:
-                os.close(guard)
-
-    def _check_free(self, chosen: list[str]) -> None:
-        if len(set(chosen)) < len(chosen):
-            twice = next(id for place, id in enumerate(chosen) if id in chosen[:place])
-            raise Conflict(f"{twice}: this id is asked for twice")
-        for id, state in self._spool.taken(frozenset(chosen)).items() if chosen else ():
-            raise Conflict(f"{id}: a job with this id exists already ({state})", hint=f"queuectl show {id}")
 
     # Looking.
 
@@ -303,34 +223,6 @@ class Queue:
         Raises `TimedOut` after `timeout` seconds.
         """
         return registry.stop(self._spool, now=now, timeout=timeout, progress=progress)
-
-
-def _fresh(spec: Spec, now: int, directory: str) -> Job:
-    """Make a new job of what a caller gave; raises `UsageError`."""
-    if isinstance(spec, Job):
-        found = msgspec.structs.replace(spec, history=[])
-    elif isinstance(spec, Mapping):
-        unknown = [key for key in spec if key not in job_file.PRODUCER_KEYS]
-        if unknown:
-            raise UsageError(f"unknown field {unknown[0]!r}{job_file.nearest(unknown[0], job_file.PRODUCER_KEYS)}")
-        found = _convert({key: value for key, value in spec.items() if value is not None})
-    else:
-        found = _convert({"command": spec})
-    job_file.check(found)
-    found.state, found.attempts, found.rev = State.PENDING, 0, 0
-    found.last_error = found.exit = found.exit_code = None
-    found.created_at = found.updated_at = clock.iso(now)
-    found.cwd = found.cwd or directory
-    if found.run_at is not None:
-        found.run_at = found.due_at = clock.iso(clock.parse_time(found.run_at, now))
-    return found
-
-
-def _convert(fields: Mapping[str, Any]) -> Job:
-    try:
-        return msgspec.convert(dict(fields), Job)
-    except msgspec.ValidationError as error:
-        raise UsageError(job_file.explain(str(error))) from None
 
 
 def _state(word: State | str) -> State:

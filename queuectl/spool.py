@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from queuectl import clock, disk, job, names
 from queuectl.disk import Miss
@@ -23,8 +24,7 @@ READ_ORDER = (State.PENDING, State.FAILED, State.PROCESSING, State.COMPLETED, St
 WAITING = (State.PENDING, State.FAILED)
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(Struct):
     """A job that is ours: its file in `processing/`, and the descriptor whose lock says so."""
 
     job: Job

@@ -13,13 +13,11 @@ import click
 
 from queuectl import config
 from queuectl.cli.output import note, quoted
+from queuectl.cli.place import SPOOL, nearest_spool
 from queuectl.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from queuectl.queue import Queue
-
-SPOOL = "spool"
-MARKER = "queuectl.json"
 
 
 def named_spool() -> str | None:
@@ -30,19 +28,6 @@ def named_spool() -> str | None:
         raise UsageError("--spool names no directory")
     named = given or config.variable("QUEUECTL_SPOOL")
     return os.path.abspath(named) if named else None
-
-
-def nearest_spool(start: str) -> str | None:
-    """Return the nearest `spool/` with a marker in `start` or above it."""
-    place = start
-    while True:
-        candidate = os.path.join(place, SPOOL)
-        if os.path.lexists(os.path.join(candidate, MARKER)):
-            return candidate
-        above = os.path.dirname(place)
-        if above == place:
-            return None
-        place = above
 
 
 def here() -> str:

@@ -8,8 +8,9 @@ import click
 
 from queuectl import clock
 from queuectl.cli import output
-from queuectl.cli.context import SPOOL, here, named_spool, open_queue
+from queuectl.cli.context import here, named_spool, open_queue
 from queuectl.cli.options import DURATION, Verb, json_option
+from queuectl.cli.place import SPOOL
 from queuectl.errors import NotFound
 
 

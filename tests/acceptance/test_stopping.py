@@ -451,13 +451,13 @@ def test_a_reader_that_goes_away_does_not_end_the_workers(cli: Cli, stream: str)
     cli.put("one", "echo output", max_retries=0)
     with cli.workers(**{"stdout": subprocess.DEVNULL, stream: subprocess.PIPE}) as supervisor:
         wait_until(lambda: cli.state("one") == "completed")
-        pipe = getattr(supervisor, stream)
-        pipe.close()
+        workers = cli.worker_pids()
+        getattr(supervisor, stream).close()
         cli.put("bad", "echo output; exit 1", max_retries=0)
         cli.drop("not-a-job.json", b"[]")
         cli.put("two", "echo output; echo errors >&2")
         wait_until(lambda: cli.state("two") == "completed" and cli.ended("bad") and cli.files("rejected"))
-        assert supervisor.poll() is None
+        assert cli.worker_pids() == workers
         supervisor.send_signal(signal.SIGTERM)
         assert supervisor.wait(PATIENCE_S) == 143
     assert cli.log("two") == b"output\nerrors\n"

@@ -113,12 +113,17 @@ def ended(execution: Execution) -> Exit:
     return end
 
 
+def state_of(pid: int) -> str:
+    """Return the letter of a process's state, nothing when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def is_gone(pid: int) -> bool:
     """Say whether a process has ended, be it that nobody has collected its exit status yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return state_of(pid) in ("", "Z")
 
 
 def script(path: Path, text: str) -> Path:
@@ -494,9 +499,11 @@ def test_a_command_may_tidy_up_when_it_is_told_to_end(bench: Bench) -> None:
     assert bench.log.endswith(b"tidied\n")
 
 
+@needs_proc
 def test_a_stopped_command_hears_that_it_is_to_end(bench: Bench) -> None:
-    execution = bench.start("trap 'exit 9' TERM; echo ready; kill -STOP $$; while :; do sleep 0.01; done")
-    bench.wait_for_log(b"ready")
+    execution = bench.start("trap 'exit 9' TERM; echo $$; kill -STOP $$; while :; do sleep 0.01; done")
+    pid = int(bench.wait_for_log(b"\n"))
+    wait_until(lambda: state_of(pid) == "T", what="the command to be stopped")
     execution.terminate()
     assert ended(execution) == Exit(9, None)
 
@@ -516,7 +523,7 @@ def test_a_tree_that_ignores_term_is_ended_by_kill(bench: Bench) -> None:
 
 def test_what_is_left_of_a_group_can_be_killed_after_its_command_has_ended(bench: Bench) -> None:
     execution = bench.start("(trap '' TERM; echo ready; while :; do sleep 0.01; done) & echo $!; wait")
-    bench.wait_for_log(b"ready")
+    wait_until(lambda: len(bench.log.split()) == 2)
     child = next(int(word) for word in bench.log.split() if word.isdigit())
     execution.terminate()
     ended(execution)

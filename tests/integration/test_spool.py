@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -256,27 +257,28 @@ def test_a_file_that_slips_under_the_name_during_a_claim_is_left_for_recovery(
     orphan.close()
 
 
+CLAIM_ALL = """
+import os, sys
+from queuectl import clock
+from queuectl.job import State
+from queuectl.spool import Claim, Spool
+
+spool = Spool(sys.argv[1])
+for name in sorted(os.listdir(spool.path / "pending")):
+    found = spool.claim("pending", name, now=clock.now(), limit=2**20, durable=False)
+    if isinstance(found, Claim):
+        found.job.rev += 1
+        found.job.state, found.job.updated_at, found.job.exit = State.COMPLETED, clock.iso(clock.now()), "0"
+        assert spool.settle(found, now=clock.now(), durable=False)
+"""
+
+
 def test_of_many_processes_that_claim_the_same_jobs_each_job_has_one(spool: Spool) -> None:
-    spool.submit([waiting(f"a{number}") for number in range(200)], now=NOW, durable=False)
-    children = []
-    for _ in range(4):
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                own = Spool(spool.path)
-                for entry in sorted(os.listdir(own.path / "pending")):
-                    found = own.claim("pending", entry, now=NOW, limit=LIMIT, durable=False)
-                    if isinstance(found, Claim):
-                        decide(found.job, State.COMPLETED, meta={"by": os.getpid()})
-                        own.settle(found, now=NOW, durable=False)
-                code = 0
-            finally:
-                os._exit(code)
-        children.append(pid)
-    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    spool.submit([waiting(f"a{number}") for number in range(300)], now=NOW, durable=False)
+    started = [subprocess.Popen([sys.executable, "-c", CLAIM_ALL, str(spool.path)]) for _ in range(4)]
+    assert [process.wait(60) for process in started] == [0] * 4
     found = [job.parse(path.read_bytes()) for path in (spool.path / "completed").iterdir()]
-    assert Counter(one.id for one in found) == Counter(f"a{number}" for number in range(200))
+    assert Counter(one.id for one in found) == Counter(f"a{number}" for number in range(300))
     assert {one.rev for one in found} == {1}
     assert names(spool, "pending", "processing", "tmp") == []
 

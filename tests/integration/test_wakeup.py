@@ -196,8 +196,7 @@ class Listener:
         self._thread.start()
 
     def _serve(self, orders: int, out: int, directories: dict[str, str]) -> None:
-        wakeup.serve(orders, out, directories)
-        os.close(out)
+        wakeup.serve(orders, out, directories)  # its watch still has `out`, which ends with the process
 
     def order(self, line: str) -> None:
         os.write(self.orders, line.encode() + b"\n")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from model import world
-from model.parts import Model, Steps, act, done, double, guarded, is_held, lock_of, onward, syncing
-from model.world import FAILED, NONE, PENDING, PLACES, Name, State, file, find
-
-SCAN = (*PLACES, FAILED, PENDING)  # the order in which an id that somebody chose is looked for
+from model.parts import Model, Steps, act, done, double, guarded, is_held, lock_of, note, onward, syncing
+from model.world import NONE, PENDING, SEARCH, Name, State, file, find
 
 
 def sync(model: Model, s: State, i: int) -> Steps:
@@ -20,13 +18,13 @@ def sync(model: Model, s: State, i: int) -> Steps:
 # Ids that somebody chose are settled under one lock.
 
 
-def guard(_model: Model, s: State, i: int) -> Steps:
+def guard(model: Model, s: State, i: int) -> Steps:
     """Take the lock of the ids, waiting for it."""
     if not any(actor.guard for actor in s.actors):
-        yield "takes the lock of the ids", act(s, i, guard=True, at="scan", todo=SCAN)
+        yield "takes the lock of the ids", act(s, i, guard=model.has("lock of the ids"), at="search", todo=SEARCH)
 
 
-def scan(_model: Model, s: State, i: int) -> Steps:
+def search(_model: Model, s: State, i: int) -> Steps:
     """Look for the id in one directory."""
     me = s.actors[i]
     place, *rest = me.todo
@@ -35,7 +33,7 @@ def scan(_model: Model, s: State, i: int) -> Steps:
     if any(name.place == place and name.id == wanted for name, _ in s.names):
         yield f"finds the id in {place}/", done(s, i) if new else act(s, i, at="reject", todo=(), guard=False)
         return
-    at = "scan" if rest else "publish" if new else "admit"
+    at = "search" if rest else "publish" if new else "admit"
     yield f"does not find the id in {place}/", act(s, i, at=at, todo=tuple(rest))
 
 
@@ -86,10 +84,8 @@ def delete(model: Model, s: State, i: int) -> Steps:
     if ino == NONE:
         yield f"finds {me.name} gone", done(s, i)
         return
-    job = file(s, ino).job
     after = world.change(guarded(model, s, i, me.name), (me.name, NONE))
-    ledger = (*s.ledger[:job], s.ledger[job]._replace(gone=True), *s.ledger[job + 1 :])
-    yield f"deletes {me.name}", done(after._replace(ledger=ledger), i)
+    yield f"deletes {me.name}", done(note(after, file(s, ino).job, gone=True), i)
 
 
 # The start check, of two names for one job.

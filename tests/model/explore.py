@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from model import promises
 from model.parts import Model, begin
-from model.protocol import ordinary, private, steps
+from model.protocol import ordinary, private
 from model.trouble import trouble
 from model.world import State, file, tidy
 
@@ -71,9 +71,8 @@ def _next(model: Model, s: State) -> Iterator[tuple[str, State, bool]]:
 
 def onward(model: Model, label: str, s: State) -> tuple[str, State]:
     """Take the private steps that follow a step at once: they make no states of their own."""
-    while (alone := private(model, s)) is not None:
-        for more, after in steps(model, s, alone):
-            label, s = f"{label}; {more}", after
+    while taken := next(private(model, s), None):
+        label, s = f"{label}, {taken[0]}", taken[1]
     return label, tidy(s)
 
 
@@ -83,7 +82,7 @@ def _first(broken: list[str], kinds: Collection[str]) -> str:
 
 def _meet(search: Search, known: dict[State, int], s: State, origin: int, label: str) -> int:
     """Return the number of a state, a new one if it is new; workers that change places make no other state."""
-    key = State(*s[:4], tuple(sorted(s.actors)), *s[5:])
+    key = State._make((*s[:4], tuple(sorted(s.actors)), *s[5:]))
     number = known.setdefault(key, len(search.states))
     if number == len(search.states):
         search.states.append(s)

@@ -1,4 +1,4 @@
-"""What the steps of the protocol are made of: the configuration, the first state, changing one actor, asking for locks.
+"""What the steps of the protocol are made of: the configuration, the first state, changing one process, asking.
 
 A part of the protocol is left out by putting its name into `Model.without`; that makes a mutant.
 """
@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from model import world
-from model.world import NONE, PENDING, PLACES, Actor, Budget, File, Ledger, Name, State, file, find, seat
+from model.world import COMPLETED, NONE, PENDING, PLACES, Actor, Budget, File, Ledger, Name, State, file, find, seat
 
-RESTING = Actor()
-# What an attempt, a recovery or an operator decides; the first two are states too.
-COMPLETED, FAILED, LOST, ENDED, RELEASED, CANCELLED, RETRIED = (
-    *("completed", "failed", "lost", "ended"),
-    *("released", "cancelled", "retried"),
-)
+RESTING, NO_TROUBLE = Actor(), Budget()
+# What may become of a job, beside COMPLETED and FAILED.
+LOST, ENDED, RELEASED, CANCELLED, RETRIED = "lost", "ended", "released", "cancelled", "retried"
 
 Steps = Iterator[tuple[str, State]]
 
@@ -32,9 +29,9 @@ class Model:
     drops: tuple[str, ...] = ()  # ids that drops ask for; "": one is made
     retries: int = 1  # runs of a job after the first
     orders: tuple[str, ...] = ()  # what operators may want: retry, cancel, purge, stop
-    by_hand: tuple[str, ...] = ("move",)  # what somebody may do by hand: move a job, edit one, delete the logs
-    trouble: Budget = Budget()
-    disk: str = world.APART
+    by_hand: tuple[str, ...] = ("move",)  # what somebody may do: move a file, move late, edit one, delete logs
+    trouble: Budget = NO_TROUBLE
+    disk: str = world.TOGETHER
     without: frozenset[str] = frozenset()
 
     def has(self, part: str) -> bool:
@@ -50,16 +47,17 @@ def begin(model: Model) -> State:
     files = [File(job, id) for job, id in enumerate(model.queued)]
     synced = model.has("fsync of a drop") or not power
     files += [File(len(files) + number, id, synced=synced) for number, id in enumerate(model.drops)]
-    actors = [Actor()] * model.workers
+    actors = [RESTING] * model.workers
+    synced = model.has("fsync of a new job") or not power
     for id in model.enqueues:
         actors.append(Actor("enqueue", "guard" if id else "publish", draft=len(files)))
-        files.append(File(len(files), id, synced=model.has("fsync of a new job") or not power))
+        files.append(File(len(files), id, synced=synced))
     entries = tuple(sorted((name, ino) for ino, name in enumerate(names)))
     ledger = tuple(Ledger(acked=job < len(model.queued)) for job in range(len(files)))
     return State(tuple(files), entries, entries if power else (), (), tuple(actors), (), ledger, model.trouble)
 
 
-# Changing one actor.
+# Changing one process.
 
 
 def act(s: State, i: int, **fields: Any) -> State:
@@ -68,7 +66,7 @@ def act(s: State, i: int, **fields: Any) -> State:
 
 
 def done(s: State, i: int) -> State:
-    """Close everything: a worker is idle again, an operator's command has ended."""
+    """Close everything: a worker rests, an operator's command has ended."""
     return seat(s, i, RESTING) if s.actors[i].verb == "work" else seat(s, i)
 
 
@@ -131,6 +129,16 @@ def double(s: State, *, of_inodes: bool = True) -> tuple[Name, Name] | None:
 def waking(s: State) -> str:
     """Return the first step of a new worker: its start check, when that has something to do."""
     return "mend" if len(s.names) > 1 and double(s) else "idle"
+
+
+def is_unmended(s: State) -> bool:
+    """Say whether no start check has ended yet."""
+    return all(actor.at == "mend" or actor.then == "mend" for actor in s.actors)
+
+
+def title(s: State, i: int) -> str:
+    """Return what a trace calls an actor."""
+    return f"worker {i + 1}" if s.actors[i].verb == "work" else f"`{s.actors[i].verb}`"
 
 
 # Writing down what no process sees.

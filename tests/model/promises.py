@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.parts import double, is_drop
+from model.parts import double, is_drop, is_unmended
 from model.world import COMPLETED, DEAD, PROCESSING, State, file
 
 TWO_NAMES = "two names for one job"
@@ -17,23 +17,18 @@ ALL = (TWO_NAMES, OVERLAP, LOST, UNCOUNTED, RAN_AGAIN, OVERWRITTEN, TOUCHED, STU
 
 
 def broken(s: State) -> list[str]:
-    """Return the promises that a state breaks."""
+    """Return the promises that a state breaks; before the first start check ends a job may be there twice."""
     found = [s.fault] if s.fault else []
     if len({command.job for command in s.commands}) < len(s.commands):
         found.append(OVERLAP)
     if _lost(s):
         found.append(LOST)
-    if not _waking(s):
+    if not is_unmended(s):
         if double(s):
             found.append(TWO_NAMES)
         if _uncounted(s):
             found.append(UNCOUNTED)
     return found
-
-
-def _waking(s: State) -> bool:
-    """Say whether every process is at its start check, which may find a job twice."""
-    return all(actor.at == "mend" or actor.then == "mend" for actor in s.actors)
 
 
 def _lost(s: State) -> bool:

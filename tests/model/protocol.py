@@ -11,9 +11,7 @@ from collections.abc import Callable
 from model import arrivals, world
 from model.parts import (
     CANCELLED,
-    COMPLETED,
     ENDED,
-    FAILED,
     LOST,
     RELEASED,
     RETRIED,
@@ -29,46 +27,40 @@ from model.parts import (
     lock_of,
     note,
     syncing,
+    title,
 )
-from model.world import DEAD, NONE, PENDING, PROCESSING, Command, File, Name, State, file, find
+from model.world import COMPLETED, DEAD, FAILED, NONE, PENDING, PROCESSING, Command, File, Name, State, file, find
 
 
 def ordinary(model: Model, s: State) -> Steps:
     """Yield what happens by itself: every next step of every process."""
     yield from _commands(s)
-    for i in range(len(s.actors)):
-        yield from steps(model, s, i)
+    for i, actor in enumerate(s.actors):
+        for label, after in STEPS[actor.at](model, s, i):
+            yield f"{title(s, i)} {label}", after
 
 
-def steps(model: Model, s: State, i: int) -> Steps:
-    """Yield what one process may do next."""
-    actor = s.actors[i]
-    who = f"worker {i + 1}" if actor.verb == "work" else f"`{actor.verb}`"
-    for label, after in STEPS[actor.at](model, s, i):
-        yield f"{who} {label}", after
-
-
-def private(model: Model, s: State) -> int | None:
-    """Return an actor whose next step looks only at what its lock protects, so that it may as well be taken first.
+def private(model: Model, s: State) -> Steps:
+    """Yield a step that looks only at what its actor's lock protects, so that it may as well be taken at once.
 
     Nobody else can change what it sees, nobody sees what it does, and a crash or a power loss after it leaves the same
-    as one before it. Not while a file may be moved by hand, and not in mutants, where locks may protect nothing.
+    as one before it. Not while somebody may do something by hand, nor in mutants, where locks may protect nothing.
     """
     if s.left.moves or model.without:
-        return None
+        return
     for i, actor in enumerate(s.actors):
         if actor.at in ("check", "look", "decide") and actor.key == actor.ino and is_ours(s, i):
-            return i
-    return None
+            yield from STEPS[actor.at](model, s, i)
+            return
 
 
 # Locking: the one primitive.
 
 
-def idle(_model: Model, s: State, i: int) -> Steps:
+def idle(model: Model, s: State, i: int) -> Steps:
     """Open a name that a scan has shown: a job that waits, a drop, or a file in processing/."""
     for name, ino in s.names:
-        if name.place in (PENDING, FAILED, PROCESSING):
+        if name.place in (PENDING, FAILED) or (name.place == PROCESSING and model.has("recovery")):
             yield f"opens {name}", act(s, i, at="lock", name=name, ino=ino)
 
 
@@ -201,7 +193,7 @@ def replace(model: Model, s: State, i: int) -> Steps:
         after = note(after, found.job, starts=0)
     elif me.plan == RELEASED:
         after = note(after, found.job, starts=max(found.attempts, s.ledger[found.job].starts - 1))
-    key = lock_of(model, after, me.draft)
+    key = lock_of(model, after, me.draft) if model.has("lock on the draft") else NONE
     yield f"renames its draft over {me.name}", act(after, i, at="move", ino=me.draft, draft=NONE, key=key)
 
 
@@ -223,7 +215,7 @@ STEPS: dict[str, Callable[[Model, State, int], Steps]] = {
     step.__name__: step
     for step in (
         *(idle, lock, check, claim, look, start, wait, decide, replace, move, arrivals.sync),
-        *(arrivals.guard, arrivals.scan, arrivals.admit, arrivals.publish),
+        *(arrivals.guard, arrivals.search, arrivals.admit, arrivals.publish),
         *(arrivals.reject, arrivals.delete, arrivals.mend),
     )
 }

@@ -1,7 +1,7 @@
 """What the model's states are made of: files, names, locks, processes, and a disk that may forget.
 
-A state is a plain tuple, so that states can be compared and hashed. The functions here are what the kernel offers: find,
-rename, put, unlink, sync, lose the power. They know no protocol; who calls them in which order is in protocol.py.
+A state is a plain tuple, so that states can be compared and hashed. The functions are what a kernel offers: find, rename,
+sync, lose the power. They know no protocol; who calls them, and in which order, is in protocol.py and arrivals.py.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 NONE = -1
 PENDING, FAILED, PROCESSING, COMPLETED, DEAD = PLACES = ("pending", "failed", "processing", "completed", "dead")
+SEARCH = (*PLACES, FAILED, PENDING)  # the order in which an id that somebody chose is looked for
 
 # What a file system keeps of changes that nobody has synced.
 ORDERED = "ordered"  # ext4, xfs: one journal; the first so many changes, and a sync of anything is a sync of all before
-TOGETHER = "together"  # btrfs: each directory on its own, but a synced removal takes the new name along
-APART = "apart"  # what fsync(2) promises and no more: each directory on its own
+TOGETHER = "together"  # btrfs: each name on its own, but a synced removal takes the new name along
+APART = "apart"  # the letter of fsync(2) and no more: each directory on its own
 
 
 class Name(NamedTuple):
@@ -120,8 +121,7 @@ def file(s: State, ino: int) -> File:
 
 def seat(s: State, i: int, *actors: Actor) -> State:
     """Put actors, one or none as a rule, in the place of the i-th."""
-    seated = (*s.actors[:i], *actors, *s.actors[i + 1 :])
-    return State(*s[:4], seated, *s[5:])  # much faster than _replace, and called for every step
+    return State._make((*s[:4], (*s.actors[:i], *actors, *s.actors[i + 1 :]), *s[5:]))  # _replace takes much longer
 
 
 def apply(entries: Entries, op: Op) -> Entries:
@@ -229,7 +229,7 @@ def _view(s: State, reach: dict[Name, int]) -> Entries | None:
 def contents(s: State, view: Entries) -> Iterator[tuple[File | None, ...]]:
     """Yield the files after a power loss: one that was not synced may be whole or empty."""
     linked = {ino for _, ino in view}
-    choices = []
+    choices: list[list[File | None]] = []
     for ino, found in enumerate(s.files):
         if found is None or ino not in linked:
             choices.append([None])

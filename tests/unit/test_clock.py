@@ -86,6 +86,22 @@ def test_nonsense_in_the_shape_of_an_iso_string_is_refused(text: str) -> None:
         clock.uniso(text)
 
 
+@pytest.mark.parametrize("text", ["+2h", "2026-11-22T10:15:00+02:00", "2026-11-22T10:15Z"])
+def test_an_instant_in_a_job_file_does_not_depend_on_when_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    once = clock.uniso(text)
+    later = clock.now() + 60_000
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert clock.uniso(text) == once
+
+
+def test_sleeping_takes_at_least_its_time() -> None:
+    before = clock.monotonic()
+    clock.sleep(0.01)
+    assert clock.monotonic() - before >= 0.01
+
+
 def test_a_clock_that_goes_on_never_goes_back() -> None:
     readings = [clock.monotonic() for _ in range(100)]
     assert readings == sorted(readings)

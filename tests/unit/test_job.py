@@ -386,6 +386,12 @@ def test_a_key_that_stands_twice_is_found(data: bytes, key: str) -> None:
     assert job.repeated_key(data) == key
 
 
+def test_a_producer_may_not_write_a_key_twice() -> None:
+    with pytest.raises(BadJobFile, match="key 'command' stands twice"):
+        job.parse_new(b'{"command": "a", "command": "b"}')
+    assert job.parse_new(b'{"command": "a"}') == Job(command="a")
+
+
 def test_the_same_key_in_different_objects_is_no_repetition() -> None:
     assert job.repeated_key(b'{"command": "a", "meta": {"command": {"command": 1}, "b": [{"c": 1}, {"c": 2}]}}') is None
 

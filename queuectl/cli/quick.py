@@ -1,0 +1,90 @@
+"""The plain enqueue without the parser: `queuectl [--spool DIR] enqueue [-q] CMD` or `… -- PROG ARG…`, into a pipe.
+
+Scripts run it thousands of times, and loading the parser takes longer than queueing the job. Whatever is not exactly
+this form, prints for a person, or has to make a spool, goes the long way, which does the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from queuectl.job import Job
+
+_QUIET = ("-q", "--quiet")
+
+
+def try_enqueue(arguments: Sequence[str]) -> int | None:
+    """Queue the job of a plain command line and return the exit code; None when it is not one."""
+    words = list(arguments)
+    spool = _take_spool(words)
+    if not words or words.pop(0) != "enqueue":
+        return None
+    spool = _take_spool(words) or spool
+    quiet = bool(words) and words[0] in _QUIET
+    if quiet:
+        words.pop(0)
+    command = _command(words)
+    if command is None or sys.stdout is None or not (quiet or not sys.stdout.isatty()):
+        return None
+    found = None if spool == "" else _existing(spool)
+    return None if found is None else _enqueue(found, command, quiet=quiet)
+
+
+def _take_spool(words: list[str]) -> str | None:
+    if words and words[0].startswith("--spool="):
+        return words.pop(0).removeprefix("--spool=")
+    if len(words) > 1 and words[0] == "--spool":
+        del words[0]
+        return words.pop(0)
+    return None
+
+
+def _command(words: list[str]) -> str | list[str] | None:
+    if len(words) > 2 and words[0] == "--":
+        return words[1:]
+    if len(words) == 1 and not words[0].startswith("-") and not words[0].lstrip().startswith("{"):
+        return words[0]
+    return None
+
+
+def _existing(spool: str | None) -> str | None:
+    """Return the path of the spool that is meant, if it is there."""
+    from queuectl import config
+    from queuectl.cli.place import MARKER, nearest_spool
+
+    named = spool if spool is not None else config.variable("QUEUECTL_SPOOL")
+    try:
+        found = os.path.abspath(named) if named else nearest_spool(os.getcwd())
+    except FileNotFoundError:
+        return None
+    return found if found and os.path.exists(os.path.join(found, MARKER)) else None
+
+
+def _enqueue(path: str, command: str | list[str], *, quiet: bool) -> int:
+    from queuectl.errors import QueuectlError
+    from queuectl.intake import Intake
+
+    try:
+        queued = Intake(path).enqueue(command)
+        _show(queued, quiet=quiet)
+    except (QueuectlError, OSError) as error:
+        from queuectl.cli import failures
+
+        return failures.report(error)
+    return 0
+
+
+def _show(queued: Job, *, quiet: bool) -> None:
+    from msgspec import json
+
+    text = queued.id if quiet else json.encode(queued).decode()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "stdout"
+        raise
