@@ -43,6 +43,7 @@ class Outcome:
     signal: int | None = None
     log_start: int = 0
     log_end: int = 0
+    recorded: bool = True
 
     @property
     def succeeded(self) -> bool:
@@ -104,7 +105,7 @@ def run(
         release(claim.job, clock.now())
     else:
         decide(claim.job, outcome, config, worker)
-    settle(spool, claim, config, control)
+    outcome.recorded = settle(spool, claim, config, control)
     return outcome
 
 
@@ -130,11 +131,18 @@ def execute(
         watched = Watched(execution, control, found.id, log, log_start)
         end, asked = _wait(watched, timeout, config.kill_grace_sec)
         outcome = _outcome(end, asked, timeout, started)
-        outcome.log_start, outcome.log_end = log_start, os.fstat(log).st_size
+        outcome.log_start, outcome.log_end = log_start, _size(log, log_start)
         control.tick(log, log_start)
         return outcome
     finally:
         os.close(log)
+
+
+def _size(log: int, otherwise: int) -> int:
+    try:
+        return os.fstat(log).st_size
+    except OSError:
+        return otherwise
 
 
 def _environment(found: Job, spool: Spool, env: dict[str, str]) -> dict[str, str]:
@@ -246,17 +254,21 @@ def release(found: Job, now: int) -> None:
     found.updated_at = clock.iso(now)
 
 
-def settle(spool: Spool, claim: Claim, config: Config, control: Control) -> None:
-    """Write the decision down and move the job; while the disk refuses, keep the job, say so once and try again."""
+def settle(spool: Spool, claim: Claim, config: Config, control: Control) -> bool:
+    """Write the decision down and move the job; while the disk refuses, keep the job, say so once and try again.
+
+    Returns False when the decision was not recorded: the job was moved by hand, or the worker may not wait.
+    """
     durable = config.durability == "full" or claim.job.state is not State.COMPLETED
     told = False
     while True:
         try:
-            if not spool.settle(claim, now=clock.now(), durable=durable):
+            recorded = spool.settle(claim, now=clock.now(), durable=durable)
+            if not recorded:
                 control.say(f"Job {claim.job.id} was moved by hand while it ran; its result is not recorded")
             elif told:
                 control.say(f"Job {claim.job.id} is recorded now")
-            return
+            return recorded
         except OSError as error:
             if not told:
                 reason = errno.errorcode.get(error.errno or 0, "?")
@@ -265,5 +277,5 @@ def settle(spool: Spool, claim: Claim, config: Config, control: Control) -> None
             if control.word(claim.job.id) == STOPPED:
                 control.say(f"Job {claim.job.id} is left for recovery, its result unrecorded")
                 claim.close()
-                return
+                return False
             clock.sleep(RETRY_SETTLE_S)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from queuectl import awaiting, catalog, clock, names, operate, registry
+from queuectl import awaiting, catalog, clock, expiry, names, operate, registry
 from queuectl import config as settings
 from queuectl.config import Config
 from queuectl.errors import Conflict, NotFound, Refused, UsageError
@@ -22,7 +22,7 @@ from queuectl.spool import READ_ORDER
 
 if TYPE_CHECKING:
     from queuectl.doctor import Finding
-    from queuectl.operate import Purged
+    from queuectl.expiry import Purged
     from queuectl.registry import WorkerInfo
 
 _SHOWN = (State.PENDING, State.PROCESSING, State.COMPLETED, State.FAILED, State.DEAD)
@@ -181,7 +181,7 @@ class Queue(Intake):
         """Delete jobs that ended more than `older_than` seconds ago, with their logs, and rejected files."""
         wanted = {"completed": completed, "dead": dead, "rejected": rejected}
         before = clock.now() - round(older_than * 1000)
-        return operate.purge(self._spool, [place for place, on in wanted.items() if on], before=before, dry_run=dry_run)
+        return expiry.purge(self._spool, [place for place, on in wanted.items() if on], before=before, dry_run=dry_run)
 
     # The queue as a whole.
 

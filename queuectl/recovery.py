@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from queuectl import attempt, catalog, clock, names, registry
+from queuectl import attempt, catalog, clock, disk, names, registry
 from queuectl.admission import Admission
 from queuectl.attempt import Control, Outcome
 from queuectl.config import Config
 from queuectl.disk import Miss
 from queuectl.errors import BadJobFile
-from queuectl.spool import Claim, Spool
+from queuectl.job import State
+from queuectl.spool import READ_ORDER, Claim, Spool, read_name
 
 STALE_DRAFT_MS = 3_600_000
 
@@ -106,3 +108,56 @@ def _writer(draft: str) -> int:
     """Return the pid in a draft's name, 0 when there is none."""
     parts = draft.split(".")
     return int(parts[1]) if len(parts) > 2 and parts[1].isascii() and parts[1].isdigit() and len(parts[1]) < 10 else 0
+
+
+def settle_twins(spool: Spool, now: int) -> int:
+    """Make one of each job that is in `processing/` and elsewhere too, before any worker starts; returns how many.
+
+    A power cut may leave both names of a rename (seen on btrfs). Of one file the name in `processing/` stays; of two
+    files the one with the higher revision, and the other goes to `rejected/`.
+    """
+    settled = 0
+    suspects = {names.id_part(name): name for name in spool.directory("processing").listing() if names.running(name)}
+    for state, twin, name in list(_twins(spool, suspects)):
+        settled += _settle_twin(spool, state, twin, name, now)
+    return settled
+
+
+def _twins(spool: Spool, suspects: dict[str, str]) -> Iterator[tuple[State, str, str]]:
+    """Yield the state and the name of each twin, and the name in `processing/`, by id and by inode."""
+    if not suspects:
+        return
+    stats = {name: spool.directory("processing").lstat(name) for name in suspects.values()}
+    linked = {status.st_ino: name for name, status in stats.items() if status and status.st_nlink > 1}
+    for state in READ_ORDER:
+        directory = spool.directory(state)
+        for twin in directory.listing():
+            status = directory.lstat(twin) if linked else None
+            name = linked.get(status.st_ino) if status else None
+            if name is None and read_name(state, twin):
+                name = suspects.get(names.id_part(twin))
+            if name is not None and (state, twin) != (State.PROCESSING, name):
+                yield state, twin, name
+
+
+def _settle_twin(spool: Spool, state: State, twin: str, name: str, now: int) -> bool:
+    running = spool.directory("processing").lock(name)
+    if isinstance(running, Miss):
+        return False  # it runs, or has been settled
+    other = -1
+    try:
+        found = spool.directory(state).lstat(twin)
+        if disk.means(found, os.fstat(running)):
+            return spool.unlink(state, twin)
+        locked = spool.directory(state).lock(twin)
+        if isinstance(locked, Miss):
+            return False
+        other = locked
+        mine, theirs = catalog.load(spool, State.PROCESSING, name), catalog.load(spool, state, twin)
+        keep = mine is not None and (theirs is None or mine.rev >= theirs.rev)
+        place, loser = (state.value, twin) if keep else ("processing", name)
+        return spool.reject(place, loser, "the same job in two places; the other file is newer", now=now) is not None
+    finally:
+        os.close(running)
+        if other >= 0:
+            os.close(other)

@@ -30,6 +30,7 @@ class Claim(Struct):
     job: Job
     name: str
     fd: int
+    moved: str | None = None  # where settling has moved it, while that may not be durable yet
 
     def close(self) -> None:
         """Give the lock back; a command that inherited it still holds it."""
@@ -179,6 +180,16 @@ class Spool(Tree):
         The job's `rev` must be that of its name. Returns False when a foreign mv had taken the job away.
         Raises OSError when the decision cannot be written; the claim then still holds.
         """
+        if claim.moved is None and not self._decide(claim, now, durable=durable):
+            claim.close()
+            return False
+        # CRASH: decided but not moved; recovery sees the revision and finishes the move.
+        self._move(claim, durable=durable)
+        claim.close()
+        return True
+
+    def _decide(self, claim: Claim, now: int, *, durable: bool) -> bool:
+        """Rename a file with the decision over the job's, and hold its lock from there on."""
         processing, tmp = self.directory("processing"), self.directory("tmp")
         draft = self.draft_name(clock.stamp(now))
         fd = tmp.create(draft)
@@ -197,25 +208,23 @@ class Spool(Tree):
         if not ours:
             self.discard([draft])
             os.close(fd)
-            claim.close()
             return False
         os.close(claim.fd)
         claim.fd = fd
-        # CRASH: decided but not moved; recovery sees the revision and finishes the move.
-        self._move(claim, durable=durable)
-        claim.close()
         return True
 
     def _move(self, claim: Claim, *, durable: bool) -> None:
         processing = self.directory("processing")
         place, target = final_place(claim.job)
-        try:
-            os.rename(claim.name, target, src_dir_fd=processing.fd, dst_dir_fd=self.directory(place).fd)
-        except FileNotFoundError:
-            return  # RACE: a recovering worker has finished the same move to the same name
+        if claim.moved is None:
+            try:
+                os.rename(claim.name, target, src_dir_fd=processing.fd, dst_dir_fd=self.directory(place).fd)
+            except FileNotFoundError:
+                return  # RACE: a recovering worker has finished the same move to the same name
+            claim.moved = place
         if durable:
+            self.directory(place).sync()  # first the new name: between the two there may be both, but never none
             processing.sync()
-            self.directory(place).sync()
 
     def finish_move(self, claim: Claim) -> None:
         """Move a decided orphan to where its JSON says, and release it."""

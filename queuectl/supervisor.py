@@ -336,6 +336,7 @@ def run(
     for warning in startcheck.check(spool, force=force):
         os.write(2, f"warning: {warning}\n".encode("utf-8", "backslashreplace"))
     recovery.sweep(spool, clock.now())
+    recovery.settle_twins(spool, clock.now())
     if spool.paused():
         os.write(2, b"The queue is paused; queuectl resume lets it go on\n")
     given = dict(settings or {})

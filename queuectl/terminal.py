@@ -43,10 +43,15 @@ class Terminal:
         if not self.chatty:
             return
         offset = max(self._shown, start)
+        with contextlib.suppress(OSError):  # a log that cannot be read back is no trouble of the job's
+            offset = self._pass_on(log, offset)
+        self._shown = offset
+
+    def _pass_on(self, log: int, offset: int) -> int:
         while data := os.pread(log, _CHUNK, offset):
             self._put(STDOUT, self._erase + data)
             offset += len(data)
-        self._shown = offset
+        return offset
 
     def settled(self, found: Job, outcome: Outcome, max_retries: int) -> None:
         """Tell what became of a job after an attempt."""

@@ -50,14 +50,16 @@ class Tree:
             (root / name).mkdir(mode=0o700, exist_ok=True)
         if not (root / MARKER).exists():
             draft = root / "tmp" / f"{MARKER}.{os.getpid()}.{os.urandom(4).hex()}"
-            draft.touch(0o600)  # whatever the umask
-            draft.write_bytes(msgspec.json.encode({"format": FORMAT, "uuid": os.urandom(16).hex()}) + b"\n")
+            tmp = Directory(str(root / "tmp"))
+            tmp.write_new(draft.name, _marker(), durable=True)
             try:
                 os.link(draft, root / MARKER)  # RACE: the first of two makers wins, the other takes its marker
             except FileExistsError:
                 pass
             finally:
                 os.unlink(draft)
+            for directory in (Directory(str(root)), Directory(str(root.parent))):
+                directory.sync()  # or a job that is acknowledged could be in a spool that a power cut takes away
         return cls(root)
 
     def _read_marker(self) -> str:
@@ -94,9 +96,12 @@ class Tree:
         return found
 
     def still_there(self) -> bool:
-        """Say whether the spool's path still means the directory that was opened."""
+        """Say whether the paths of the spool and its directories still mean what was opened."""
         try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.root.fd))
+            return all(
+                os.path.samestat(os.stat(directory.path), os.fstat(directory.fd))
+                for directory in (self.root, *self._directories.values())
+            )
         except OSError:
             return False
 
@@ -200,3 +205,7 @@ class Tree:
     def cancel_requests(self) -> Iterator[str]:
         """Yield the ids of the running jobs that are to be ended."""
         return self.directory("cancel").names()
+
+
+def _marker() -> bytes:
+    return msgspec.json.encode({"format": FORMAT, "uuid": os.urandom(16).hex()}) + b"\n"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from queuectl import attempt, catalog, channel, clock, names, recovery, registry, schedule
+from queuectl import attempt, catalog, channel, clock, expiry, names, recovery, registry, schedule
 from queuectl.admission import Admission
 from queuectl.admission import Report as AdmissionReport
 from queuectl.attempt import CANCELLED, Outcome
@@ -72,7 +72,7 @@ class Worker:
         self._admission = self._new_admission()
         self._env = environment()
         self._plan = Plan()
-        self._recovered_at = self._reported_at = 0.0
+        self._recovered_at = self._reported_at = self._expire_at = 0.0
         self._tally = Tally()
         self._left: set[str] = set()
         self._called = True
@@ -181,8 +181,9 @@ class Worker:
             self._terminal.warn(f"No room to start job {found.id} ({error.strerror}); it waits")
             clock.sleep(NO_ROOM_S)
             return
-        self._terminal.settled(found, outcome, attempt.policy(found, self.config).max_retries)
-        self._count(found, outcome)
+        if outcome.recorded:
+            self._terminal.settled(found, outcome, attempt.policy(found, self.config).max_retries)
+            self._count(found, outcome)
 
     def _count(self, found: Job, outcome: Outcome) -> None:
         match found.state:
@@ -206,7 +207,10 @@ class Worker:
         began, now = clock.monotonic(), clock.now()
         seen: Look = look(self.spool, now, self._keep)
         self._keep = min(8 * self._keep, KEEP_MOST)
+        before = self._plan.soonest
         plan = self._plan = Plan(seen.candidates, 0, seen.soonest, scanned=True)
+        if before is not None and before > now:
+            self._soonest(before)  # a file that is busy or half written is to be looked at again then
         if seen.drops:
             report = self._admission.admit(seen.drops, now)
             self._heed(report, now)
@@ -248,7 +252,16 @@ class Worker:
 
     def _recover_now_and_then(self) -> None:
         if clock.monotonic() - self._recovered_at > self.config.poll_interval_sec:
-            self.recover()
+            self._keep_house()
+
+    def _keep_house(self) -> None:
+        """Settle what dead workers left; delete completed jobs that are older than they are kept, at a small cost."""
+        self.recover()
+        began, keep = clock.monotonic(), self.config.keep_completed
+        if keep is not None and began >= self._expire_at:
+            before = clock.now() - round(keep * 1000)
+            expiry.purge(self.spool, [State.COMPLETED], before=before, dry_run=False)
+            self._expire_at = clock.monotonic() + FRESH_COSTS * (clock.monotonic() - began)
 
     # Waiting.
 
@@ -271,7 +284,7 @@ class Worker:
             self._reload()
         verbs = {verb for verb, _ in tasks}
         if "poll" in verbs:
-            self.recover()
+            self._keep_house()
         if verbs & {"poll", "scan"}:
             self.look()
             return
@@ -318,4 +331,4 @@ class Worker:
         self._admission = self._new_admission()
 
     def _new_admission(self) -> Admission:
-        return Admission(self.spool, limit=self.config.max_job_bytes)
+        return Admission(self.spool, limit=self.config.max_job_bytes, durable=self.config.durability == "full")

@@ -44,7 +44,7 @@ def _start_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _START_HELP = """Run workers under a supervisor, in the foreground.
 
-Ctrl-C or SIGTERM: finish the running jobs, then stop. A second one ends the running jobs and puts them back,
+Ctrl-C or SIGTERM: finish the running jobs, then stop. A second Ctrl-C ends them and puts their jobs back,
 without using up an attempt.
 
 \b

@@ -248,6 +248,25 @@ def test_an_attempt_that_was_claimed_and_not_decided_is_lost_and_counts(cli: Cli
     assert lost(found) == [had + 1]
 
 
+@pytest.mark.parametrize("rest", ["pending/20200101T000000000Z.5.one.json", "failed/20200101T000000000Z.5.one.json"])
+def test_a_claim_of_which_a_power_cut_left_both_names_is_one_job_again(cli: Cli, rest: str) -> None:
+    path = crashed(cli, 1, {"rev": 0})
+    os.link(path, cli.spool / rest)
+    cli.drain(2)
+    assert runs(cli, "one") == [2]
+    assert [found.parent.name for found in cli.names("one")] == ["completed"]
+
+
+def test_a_recorded_success_does_not_run_again_when_a_power_cut_brings_the_claim_back(cli: Cli) -> None:
+    crashed(cli, 1, {"rev": 0})
+    whole = {"command": "echo >>runs.one", "cwd": str(cli.cwd), "id": "one", "rev": 1, "attempts": 1, "exit": "0"}
+    ended = cli.spool / "completed" / "20200101T000001000Z.0.one.json"
+    ended.write_text(json.dumps({**whole, "state": "completed", "updated_at": ENDED}))
+    cli.drain()
+    assert (runs(cli, "one"), [found.parent.name for found in cli.names("one")]) == ([], ["completed"])
+    assert sum(not path.name.endswith(".why") for path in cli.files("rejected")) == 1
+
+
 def test_a_lost_attempt_without_retries_left_is_dead(cli: Cli) -> None:
     crashed(cli, 3, {"state": "failed", "rev": 2, "attempts": 1, "history": [entry(1, "exit 7")], "max_retries": 1})
     cli.drain()

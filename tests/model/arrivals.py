@@ -59,7 +59,7 @@ def publish(model: Model, s: State, i: int) -> Steps:
     """Rename a new job from tmp/ into pending/."""
     me = s.actors[i]
     target = Name(PENDING, _id(s, file(s, me.draft).wants))
-    s = s._replace(fault="overwritten") if find(s, target) != NONE else s
+    s = s._replace(fault=world.OVERWRITTEN) if find(s, target) != NONE else s
     after = act(world.change(s, (target, me.draft)), i, name=target, ino=me.draft, draft=NONE)
     yield f"renames its draft to {target}", syncing(model, after, i, {"pending/ at enqueue": PENDING}, "acknowledge")
 

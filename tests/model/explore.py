@@ -47,7 +47,7 @@ def explore(model: Model, kinds: Collection[str] = promises.ALL) -> Search:
     number = 0
     while number < len(search.states):
         for label, after, by_itself in _next(model, search.states[number]):
-            label, kept = onward(model, label, after)
+            label, kept = _run_on(model, label, after)
             if kept.fault and kept.fault not in kinds:
                 kept = kept._replace(fault="")
             met = _meet(search, known, kept, number, label)
@@ -69,7 +69,7 @@ def _next(model: Model, s: State) -> Iterator[tuple[str, State, bool]]:
         yield label, after, False
 
 
-def onward(model: Model, label: str, s: State) -> tuple[str, State]:
+def _run_on(model: Model, label: str, s: State) -> tuple[str, State]:
     """Take the private steps that follow a step at once: they make no states of their own."""
     while taken := next(private(model, s), None):
         label, s = f"{label}, {taken[0]}", taken[1]
@@ -81,14 +81,18 @@ def _first(broken: list[str], kinds: Collection[str]) -> str:
 
 
 def _meet(search: Search, known: dict[State, int], s: State, origin: int, label: str) -> int:
-    """Return the number of a state, a new one if it is new; workers that change places make no other state."""
-    key = State._make((*s[:4], tuple(sorted(s.actors)), *s[5:]))
-    number = known.setdefault(key, len(search.states))
+    """Return the number of a state, a new one if it is new."""
+    number = known.setdefault(same(s), len(search.states))
     if number == len(search.states):
         search.states.append(s)
         search.came.append((origin, label))
         search.back.append([])
     return number
+
+
+def same(s: State) -> State:
+    """Return the state that stands for all those in which only the processes have changed places."""
+    return State._make((*s[:4], tuple(sorted(s.actors)), *s[5:]))
 
 
 def _look_for_stuck(search: Search) -> None:

@@ -118,6 +118,8 @@ def is_decided(model: Model, name: Name, found: File) -> bool:
 
 def double(s: State, *, of_inodes: bool = True) -> tuple[Name, Name] | None:
     """Return two names of one id, or of one inode, the earlier state first; None when there are none."""
+    if len(s.names) == len({name.id for name, _ in s.names}) == len({ino for _, ino in s.names}):
+        return None
     order = sorted(s.names, key=lambda entry: (PLACES.index(entry[0].place), not is_drop(entry[0])))
     for number, (one, ino) in enumerate(order):
         for other, another in order[number + 1 :]:
@@ -128,12 +130,12 @@ def double(s: State, *, of_inodes: bool = True) -> tuple[Name, Name] | None:
 
 def waking(s: State) -> str:
     """Return the first step of a new worker: its start check, when that has something to do."""
-    return "mend" if len(s.names) > 1 and double(s) else "idle"
+    return "mend" if double(s) else "idle"
 
 
 def is_unmended(s: State) -> bool:
-    """Say whether no start check has ended yet."""
-    return all(actor.at == "mend" or actor.then == "mend" for actor in s.actors)
+    """Say whether no worker has ended its start check yet."""
+    return all("mend" in (actor.at, actor.then) for actor in s.actors if actor.verb == "work")
 
 
 def title(s: State, i: int) -> str:
@@ -153,4 +155,4 @@ def guarded(model: Model, s: State, i: int, name: Name) -> State:
     """Write down a fault when an actor is about to rename or delete what it has no lock on."""
     ino = find(s, name)
     mine = ino == NONE or s.actors[i].key == lock_of(model, s, ino)
-    return s if mine else s._replace(fault="touched without its lock")
+    return s if mine else s._replace(fault=world.TOUCHED)

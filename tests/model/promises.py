@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from model.parts import double, is_drop, is_unmended
-from model.world import COMPLETED, DEAD, PROCESSING, State, file
+from model.world import COMPLETED, DEAD, OVERWRITTEN, PROCESSING, RAN_AGAIN, TOUCHED, State, file
 
 TWO_NAMES = "two names for one job"
 OVERLAP = "two runs at once"
 LOST = "a job lost"
 UNCOUNTED = "more starts than attempts"
-RAN_AGAIN = "a success ran again"
-OVERWRITTEN = "overwritten"
-TOUCHED = "touched without its lock"
 STUCK = "no way to an end"
 ALL = (TWO_NAMES, OVERLAP, LOST, UNCOUNTED, RAN_AGAIN, OVERWRITTEN, TOUCHED, STUCK)
 

@@ -130,7 +130,7 @@ def start(model: Model, s: State, i: int) -> Steps:
     known = s.ledger[job]
     if is_ours(s, i):  # else somebody has moved it by hand, and its count of attempts with it
         s = note(s, job, starts=known.starts + 1)
-        s = s._replace(fault="a success ran again") if known.success else s
+        s = s._replace(fault=world.RAN_AGAIN) if known.success or known.gone else s
     key = me.key if model.has("lock inherited by the command") else NONE
     commands = tuple(sorted((*s.commands, Command(job, me.ino, key))))
     yield f"starts the command of {me.name}", act(s._replace(commands=commands), i, at="wait")
@@ -184,7 +184,7 @@ def replace(model: Model, s: State, i: int) -> Steps:
     me = s.actors[i]
     s = guarded(model, s, i, me.name)
     if find(s, me.name) not in (NONE, me.ino):
-        s = s._replace(fault="overwritten")
+        s = s._replace(fault=world.OVERWRITTEN)
     after = world.change(s, (me.name, me.draft))
     found = file(s, me.draft)
     if me.plan == COMPLETED:

@@ -1,4 +1,4 @@
-"""What befalls the spool: processes killed, the power cut, files touched by hand, operators' orders; all of it bounded."""
+"""What befalls the spool: processes killed, the power cut, files touched by hand, an operator's orders; all bounded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the model's states are made of: files, names, locks, processes, and a disk that may forget.
 
-A state is a plain tuple, so that states can be compared and hashed. The functions are what a kernel offers: find, rename,
-sync, lose the power. They know no protocol; who calls them, and in which order, is in protocol.py and arrivals.py.
+A state is a plain tuple, so that states can be compared and hashed. The functions are what a kernel offers: to find, to
+rename, to sync, to lose the power. They know no protocol; who calls them, and when, is in protocol.py and arrivals.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from typing import NamedTuple
 NONE = -1
 PENDING, FAILED, PROCESSING, COMPLETED, DEAD = PLACES = ("pending", "failed", "processing", "completed", "dead")
 SEARCH = (*PLACES, FAILED, PENDING)  # the order in which an id that somebody chose is looked for
+
+# The promises that a single step can break; the others are in promises.py.
+OVERWRITTEN, TOUCHED = "overwritten", "touched without its lock"
+RAN_AGAIN = "ran again after its success or its purge"
 
 # What a file system keeps of changes that nobody has synced.
 ORDERED = "ordered"  # ext4, xfs: one journal; the first so many changes, and a sync of anything is a sync of all before
@@ -147,7 +151,7 @@ def rename(s: State, old: Name, new: Name) -> State | None:
         return None
     if there == ino:
         return s
-    return change(s if there == NONE else s._replace(fault="overwritten"), (old, NONE), (new, ino))
+    return change(s if there == NONE else s._replace(fault=OVERWRITTEN), (old, NONE), (new, ino))
 
 
 def create(s: State, new: File) -> tuple[State, int]:
@@ -159,12 +163,13 @@ def create(s: State, new: File) -> tuple[State, int]:
 def tidy(s: State) -> State:
     """Free the inodes that nothing refers to any more."""
     used = {ino for _, ino in s.names}
-    used.update([actor.ino for actor in s.actors])
-    used.update([actor.draft for actor in s.actors])
-    used.update([command.ino for command in s.commands])
+    for actor in s.actors:
+        used.add(actor.ino)
+        used.add(actor.draft)
+    for command in s.commands:
+        used.add(command.ino)
     if s.left.power:
-        used.update([ino for _, ino in s.disk])
-        used.update([ino for op in s.log for _, ino in op])
+        used.update([ino for op in (s.disk, *s.log) for _, ino in op])
     used.discard(NONE)
     if len(used) == len(s.files):
         return s

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from queuectl import errors
@@ -31,7 +33,14 @@ def test_an_ambiguous_id_shows_ten_candidates_and_that_there_are_more() -> None:
     error = AmbiguousId("a", [f"a{number}" for number in range(11)])
     assert error.hint == "one of: a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 …"
     assert len(error.candidates) == 11
+    assert AmbiguousId("a", ["a1", "a2"]).hint == "one of: a1 a2"
 
 
 def test_a_bad_job_file_is_whole_unless_somebody_says_otherwise() -> None:
     assert (BadJobFile("x").whole, BadJobFile("x", whole=False).whole) == (True, False)
+    assert str(BadJobFile("empty", whole=False)) == "empty"
+
+
+def test_a_path_in_a_hint_can_be_typed_as_it_stands() -> None:
+    assert errors.quoted(Path("/a b/c'd")) == "'/a b/c'\"'\"'d'"
+    assert errors.quoted("/plain") == "/plain"
