@@ -297,11 +297,12 @@ def test_a_drop_may_choose_its_id(cli: Cli) -> None:
     assert cli.state("chosen.by_me-1") == "completed"
 
 
-def test_a_drop_without_an_id_is_given_one_that_show_knows(cli: Cli) -> None:
-    cli.drop("x.json", marks(cli))
+def test_drops_without_an_id_are_given_one_each_that_show_knows(cli: Cli) -> None:
+    for word in "xy":
+        cli.drop(f"{word}.json", marks(cli, word))
     cli.drain()
-    (id,) = cli.jobs("completed")
-    assert cli.json("show", id)["command"] == marks(cli)["command"]
+    shown = [cli.json("show", id)["command"] for id in cli.jobs("completed")]
+    assert sorted(shown) == [marks(cli, word)["command"] for word in "xy"]
 
 
 def test_the_name_decides_for_a_drop_whose_name_is_canonical_already(cli: Cli) -> None:
