@@ -116,11 +116,11 @@ def _fresh(spec: Spec, now: int, directory: str) -> Job:
         found = _convert({key: value for key, value in spec.items() if value is not None})
     else:
         found = _convert({"command": spec})
+    found.cwd = found.cwd or directory
     job_file.check(found)
     found.state, found.attempts, found.rev = State.PENDING, 0, 0
     found.last_error = found.exit = found.exit_code = None
     found.created_at = found.updated_at = clock.iso(now)
-    found.cwd = found.cwd or directory
     if found.run_at is not None:
         found.run_at = found.due_at = clock.iso(clock.parse_time(found.run_at, now))
     return found

@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 T = TypeVar("T")
 STATES = ("pending", "processing", "completed", "failed", "dead")
@@ -206,6 +207,17 @@ class Cli:
                 if any(path.name.split(".", 2)[2] == f"{id}.json" for path in self.files(state)):
                     return state
         return None
+
+
+def next_line(stream: IO[bytes] | None) -> str:
+    """Return the next line that a background command prints; fail the test when none comes."""
+    assert stream is not None
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(stream.readline()), daemon=True)
+    reader.start()
+    reader.join(PATIENCE_S)
+    assert found, f"no line within {PATIENCE_S} s"
+    return found[0].decode()
 
 
 def new_cli(place: Path) -> Cli:

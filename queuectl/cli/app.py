@@ -124,13 +124,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Make the standard streams writable with any text, also when the caller closed them."""
+    """Make the standard streams usable with any text, also when the caller closed them."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # or a file of the spool would get the number of a stream
         pass
     os.close(fd)
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

@@ -28,7 +28,7 @@ def try_enqueue(arguments: Sequence[str]) -> int | None:
     if quiet:
         words.pop(0)
     command = _command(words)
-    if command is None or sys.stdout is None or not (quiet or not sys.stdout.isatty()):
+    if command is None or None in (sys.stdin, sys.stdout, sys.stderr) or not (quiet or not sys.stdout.isatty()):
         return None
     found = None if spool == "" else _existing(spool)
     return None if found is None else _enqueue(found, command, quiet=quiet)
@@ -58,9 +58,10 @@ def _existing(spool: str | None) -> str | None:
 
     named = spool if spool is not None else config.variable("QUEUECTL_SPOOL")
     try:
-        found = os.path.abspath(named) if named else nearest_spool(os.getcwd())
+        here = os.getcwd()
     except FileNotFoundError:
         return None
+    found = os.path.abspath(named) if named else nearest_spool(here)
     return found if found and os.path.exists(os.path.join(found, MARKER)) else None
 
 

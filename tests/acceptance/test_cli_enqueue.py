@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Cli, new_cli, wait_until
+from helpers import Cli, end, new_cli, next_line, wait_until
 
 FORMS: dict[str, tuple[list[str], str]] = {
     "one word is for the shell": (["echo $((1+1)) | tr 2 3"], "3\n"),
@@ -142,11 +142,14 @@ def test_wait_exits_with_one_for_a_job_that_a_signal_ended(served: Cli) -> None:
 def test_wait_stays_until_the_job_has_ended(served: Cli, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     process = served.start("enqueue", "--wait", f"echo begun; until [ -e {gate} ]; do sleep 0.02; done; echo over")
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begun\n"
-    assert process.poll() is None
-    gate.touch()
-    assert process.communicate(timeout=30)[0] == b"over\n"
+    try:
+        assert next_line(process.stdout) == "begun\n"
+        assert process.poll() is None
+        gate.touch()
+        assert process.communicate(timeout=30)[0] == b"over\n"
+    finally:
+        gate.touch()
+        end(process)
     assert process.returncode == 0
 
 
@@ -175,9 +178,8 @@ def test_wait_for_a_file_of_jobs_exits_with_one_when_one_of_them_failed(served: 
 def test_wait_without_a_worker_says_so(cli: Cli) -> None:
     process = cli.start("enqueue", "--wait", "true")
     try:
-        assert process.stderr is not None
-        process.stderr.readline()  # what was enqueued
-        assert process.stderr.readline() == b"no worker is running; queuectl worker start runs one\n"
+        next_line(process.stderr)  # what was enqueued
+        assert next_line(process.stderr) == "no worker is running; queuectl worker start runs one\n"
         cli.drain()
         assert process.wait(30) == 0
     finally:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Cli, command, end, environment, new_cli, wait_until
+from helpers import Cli, command, end, environment, new_cli, next_line, wait_until
 
 
 def shell(cli: Cli, script: str) -> subprocess.CompletedProcess[str]:
@@ -103,8 +103,7 @@ def waiting(cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
     """A command that waits for a job that does not end."""
     process = cli.start("wait", "later-1")
     try:
-        assert process.stderr is not None
-        assert process.stderr.readline() == b"no worker is running; queuectl worker start runs one\n"
+        assert next_line(process.stderr) == "no worker is running; queuectl worker start runs one\n"
         yield process
     finally:
         end(process)
@@ -132,6 +131,22 @@ def test_workers_that_a_signal_stopped_exit_with_its_code(cli: Cli, number: int,
     wait_until(lambda: not cli.worker_pids())
 
 
-def test_closed_standard_streams_are_no_reason_to_fail(cli: Cli) -> None:
-    assert shell(cli, '"$0" enqueue true --id closed <&- >&- 2>&-').returncode == 0
-    assert cli.state("closed") == "pending"
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_reason_to_fail(shared: Cli, closed: str) -> None:
+    waiting = len(shared.files("pending"))
+    for words in ("enqueue true", "enqueue -q true", "enqueue -q --delay 9d true"):
+        assert shell(shared, f'"$0" {words} {closed}').returncode == 0, words
+    assert len(shared.files("pending")) == waiting + 3
+
+
+@pytest.mark.parametrize(("words", "code"), [("enqueue ''", 2), ("enqueue -q ''", 2), ("show nobody", 3), ("list", 0)])
+def test_an_error_without_a_stderr_does_not_go_to_stdout(shared: Cli, words: str, code: int) -> None:
+    done = shell(shared, f'"$0" {words} 2>&-')
+    assert (done.returncode, "error" in done.stdout) == (code, False)
+
+
+@pytest.mark.parametrize("words", ["rm -", "retry -", "enqueue -f -", "enqueue --lines -f -"])
+def test_a_closed_stdin_reads_as_an_empty_one(shared: Cli, words: str) -> None:
+    done = shell(shared, f'"$0" {words} <&-')
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from helpers import Cli, command, environment, new_cli, wait_until
+from helpers import Cli, command, environment, new_cli, next_line, wait_until
 
 LATER = "2099-01-01T00:00:00.000Z"
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -130,8 +130,7 @@ def test_status_as_json_has_the_same_numbers(one_of_each: Cli) -> None:
 def test_status_with_watch_goes_on_until_ctrl_c(one_of_each: Cli) -> None:
     process = one_of_each.start("status", "--watch", "--json")
     try:
-        assert process.stdout is not None
-        assert [json.loads(process.stdout.readline())["counts"]["dead"] for _ in range(2)] == [1, 1]
+        assert [json.loads(next_line(process.stdout))["counts"]["dead"] for _ in range(2)] == [1, 1]
         process.send_signal(2)
         assert process.wait(30) == 130
     finally:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from helpers import Cli, end, new_cli, wait_until
+from helpers import Cli, end, new_cli, next_line, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,7 @@ class Following:
 
     def line(self) -> str:
         """Wait for one line."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().decode()
+        return next_line(self.process.stdout)
 
     def rest(self) -> str:
         """Wait for the end, which must be a good one; returns what came until then."""
@@ -119,8 +118,7 @@ def test_follow_shows_from_before_the_job_starts_until_it_ends(cli: Cli, follow:
     id = cli.enqueue(f"echo first; until [ -e {gate} ]; do sleep 0.02; done; echo second; printf end")
     follow.append(Following(cli.start("logs", "-f", id)))
     process = follow[0].process
-    assert process.stderr is not None
-    assert process.stderr.readline() == b"no worker is running; queuectl worker start runs one\n"
+    assert next_line(process.stderr) == "no worker is running; queuectl worker start runs one\n"
     with cli.workers():
         assert follow[0].line() == "first\n"
         assert process.poll() is None
@@ -147,8 +145,7 @@ def test_follow_ends_when_the_waiting_job_is_removed(cli: Cli, follow: list[Foll
     id = cli.enqueue("true")
     follow.append(Following(cli.start("logs", "-f", id)))
     process = follow[0].process
-    assert process.stderr is not None
-    assert process.stderr.readline()
+    assert next_line(process.stderr)
     cli.ok("rm", id)
     assert follow[0].rest() == ""
 

@@ -203,10 +203,24 @@ def test_python_dash_m_is_the_same_command(bare: Cli, module: str) -> None:
     assert helped.stdout.startswith("Usage: queuectl list ")
 
 
-def test_a_deleted_current_directory_is_one_line_of_error(bare: Cli) -> None:
+@pytest.mark.parametrize("words", ["list", "enqueue true", "enqueue true --priority 3", "init"])
+def test_a_deleted_current_directory_is_one_line_of_error(places: Path, bare: Cli, words: str) -> None:
     gone = bare.cwd / "gone"
     gone.mkdir()
-    script = f"rmdir {gone}; exec {sys.executable} -P -m queuectl list"
+    named = f"--spool {places}/named/spool" if words.startswith("enqueue") else ""
+    script = f"rmdir {gone}; exec {sys.executable} -P -m queuectl {named} {words}"
     done = subprocess.run(["sh", "-c", script], cwd=gone, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (3, "error: the current directory no longer exists\n")
-    assert not os.path.exists(gone)
+    assert not gone.exists()
+
+
+def test_a_directory_whose_name_is_no_text_is_named_as_the_reason(bare: Cli) -> None:
+    make_spool(bare.spool)
+    strange = bare.cwd / os.fsdecode(b"d\xff")
+    strange.mkdir()
+    for args in (["enqueue", "true"], ["enqueue", "true", "--priority", "3"]):
+        done = bare.run(*args, cwd=strange)
+        assert (done.returncode, done.stderr) == (
+            2,
+            "error: cwd holds a lone surrogate, which no program can be given\n",
+        )

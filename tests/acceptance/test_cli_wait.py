@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Cli, end, new_cli, wait_until
+from helpers import Cli, end, new_cli, next_line, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,7 @@ def test_wait_returns_when_the_jobs_have_ended_and_not_before(cli: Cli, args: li
     with gated(cli, ("one", 0), ("two", 5)) as gate:
         process = cli.start("wait", *args, "--timeout", "1h")
         try:
-            assert process.stderr is not None
-            assert process.stderr.readline() == b"gives up after 1 h\n"
+            assert next_line(process.stderr) == "gives up after 1 h\n"
             wait_until(lambda: watches(process))
             assert process.poll() is None
             gate.touch()
@@ -105,7 +104,7 @@ def test_wait_ends_with_exit_3_when_the_job_is_removed(cli: Cli) -> None:
     process = cli.start("wait", "one")
     try:
         assert process.stderr is not None
-        assert process.stderr.readline() == b"no worker is running; queuectl worker start runs one\n"
+        assert next_line(process.stderr) == "no worker is running; queuectl worker start runs one\n"
         cli.ok("rm", "one")
         assert process.wait(30) == 3
         assert process.stderr.read().startswith(b"error: one: removed while it was waited for")
@@ -117,8 +116,7 @@ def test_wait_for_all_does_not_wait_for_jobs_that_come_later(cli: Cli) -> None:
     with gated(cli, ("one", 0)) as gate:
         process = cli.start("wait", "--timeout", "1h")
         try:
-            assert process.stderr is not None
-            assert process.stderr.readline()
+            assert next_line(process.stderr)
             wait_until(lambda: watches(process))
             cli.enqueue("true", "--id", "far", "--delay", "1h")
             gate.touch()

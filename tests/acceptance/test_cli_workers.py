@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from helpers import Cli, end, wait_until
+from helpers import Cli, end, next_line, wait_until
 from screen import CTRL_C, plain, screen, shown
 
 
@@ -70,18 +70,16 @@ def test_a_failed_run_tells_of_its_retry_and_the_last_of_its_death(cli: Cli) -> 
 def test_the_default_backoff_is_told_as_two_seconds_of_four_runs(cli: Cli) -> None:
     cli.enqueue("exit 7", "--id", "demo1")
     with cli.workers(stdout=-1) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline().decode() for _ in range(2)]
+        lines = [next_line(process.stdout) for _ in range(2)]
     assert lines[1] == "[Worker 1] Job demo1 failed: exit 7 (attempt 1 of 4), retry in 2 s\n"
 
 
 def test_a_cancelled_job_has_its_line(cli: Cli) -> None:
     cli.enqueue("exec sleep 1000", "--id", "demo1")
     with cli.workers(stdout=-1) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"[Worker 1] Running job demo1 (attempt 1)\n"
+        assert next_line(process.stdout) == "[Worker 1] Running job demo1 (attempt 1)\n"
         cli.ok("cancel", "demo1")
-        assert process.stdout.readline() == b"[Worker 1] Job demo1 was cancelled\n"
+        assert next_line(process.stdout) == "[Worker 1] Job demo1 was cancelled\n"
 
 
 def test_output_is_shown_while_the_job_runs(cli: Cli) -> None:
