@@ -50,10 +50,9 @@ class _Drop:
 class Admission:
     """Admits drops into one spool."""
 
-    def __init__(self, spool: Spool, *, limit: int, durable: bool = True) -> None:
+    def __init__(self, spool: Spool, *, limit: int) -> None:
         self._spool = spool
         self._limit = limit
-        self._durable = durable
         self._ids = IdSource()
 
     def admit(self, drops: Iterable[str], now: int) -> Report:
@@ -123,10 +122,7 @@ class Admission:
         data = disk.read(fd, self._limit)
         if len(data) > self._limit:
             raise BadJobFile(f"larger than max_job_bytes ({self._limit} bytes)")
-        found = job.parse_new(data)
-        if self._durable:
-            os.fsync(fd)  # its producer may not have done so, and what runs must still be there after a power cut
-        return found
+        return job.parse_new(data)
 
     def _refuse(self, place: str, name: str, error: BadJobFile, young: bool, now: int, report: Report) -> None:
         if not error.whole and young:

@@ -86,6 +86,8 @@ class Dispatcher:
         if known is not None and known.due > clock.stamp(clock.now()):
             self._note_due(clock.unstamp(known.due))
             return
+        if self._spool.directory(tag).lstat(name) is None:
+            return  # claimed already; most of all a drop that a worker has just admitted under this name
         idle = self._crew.idle()
         if idle and not self._spool.paused():
             self._give(idle[0], "try", f"{tag}/{name}")

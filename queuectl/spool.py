@@ -144,6 +144,7 @@ class Spool(Tree):
             if not disk.means(processing.lstat(target), os.fstat(fd)):
                 raise FileNotFoundError(errno.ENOENT, "lost to a foreign rename", name)
             if durable:
+                os.fsync(fd)  # a drop's producer may not have done so; journals commit it with the names in one go
                 processing.sync()
                 source.sync()
         except FileNotFoundError:

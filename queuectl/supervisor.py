@@ -118,9 +118,12 @@ class Supervisor:
             watched.append(self._listener.events.fd)
         for fd in watched:
             poll.register(fd, select.POLLIN)
-        poll.poll(self._sleep_s() * 1000)
-        self._hear_signals()
-        self._hear_workers()
+        ready = {fd for fd, _ in poll.poll(self._sleep_s() * 1000)}
+        if self._wake in ready:
+            self._hear_signals()
+        for member in self._crew:
+            if member.words.fd in ready:
+                self._hear(member)
         self._reap()
         try:
             self._hear_listener()
@@ -210,10 +213,9 @@ class Supervisor:
             elif tag == "unavailable":
                 self._say(f"No file notification to be had ({name}); looking every {POLL_WITHOUT_WATCH_S:g} s instead")
 
-    def _hear_workers(self) -> None:
-        for member in self._crew:
-            for verb, argument in member.words.words():
-                self._heed(member, verb, argument)
+    def _hear(self, member: Member) -> None:
+        for verb, argument in member.words.words():
+            self._heed(member, verb, argument)
 
     def _reload(self) -> None:
         try:

@@ -33,6 +33,7 @@ class Watch:
         self._buffer = b""
         self._observer: Any = None
         self._armed: dict[str, Any] = {}
+        self._handlers: dict[str, Any] = {}
 
     def arm(self, directories: Mapping[str, str]) -> None:
         """Watch these directories, by tag; raises `WatchUnavailable`. What is watched already stays so."""
@@ -41,9 +42,11 @@ class Watch:
                 continue
             try:
                 if self._observer is None:
-                    self._observer = _start_observer()
+                    self._observer = _start_observer(self._handlers)
                 # The real path, since watchdog is silent about a directory behind a symbolic link.
-                self._armed[tag] = self._observer.schedule(_handler(tag, self._out), os.path.realpath(path))
+                real = os.path.realpath(path)
+                self._handlers[real] = _handler(tag, self._out)
+                self._armed[tag] = self._observer.schedule(self._handlers[real], real)
             except (OSError, ImportError, RuntimeError, AttributeError) as error:
                 raise WatchUnavailable(str(error)) from None
 
@@ -107,8 +110,12 @@ def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
                 return
 
 
-def _start_observer() -> Any:
-    """Start watchdog's observer, on Linux with an emitter that asks inotify for nothing that we do not need."""
+def _start_observer(handlers: Mapping[str, Any]) -> Any:
+    """Start watchdog's observer; on Linux with an emitter of our own.
+
+    It asks inotify for nothing that we do not need, and hands events to the handler of its path (in `handlers`) itself:
+    one thread less to pass on the way.
+    """
     import logging
 
     from watchdog import observers
@@ -130,6 +137,10 @@ def _start_observer() -> Any:
             def get_event_mask_from_filter(self) -> Any:
                 """Return the mask for inotify_add_watch(2)."""
                 return Mask.IN_MOVED_TO | Mask.IN_CLOSE_WRITE | Mask.IN_DELETE | Mask.IN_DELETE_SELF
+
+            def queue_event(self, event: Any) -> None:
+                """Pass an event on."""
+                handlers[os.fsdecode(self.watch.path)].dispatch(event)
 
         observer = BaseObserver(Emitter)
     observer.daemon = True

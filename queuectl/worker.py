@@ -331,4 +331,4 @@ class Worker:
         self._admission = self._new_admission()
 
     def _new_admission(self) -> Admission:
-        return Admission(self.spool, limit=self.config.max_job_bytes, durable=self.config.durability == "full")
+        return Admission(self.spool, limit=self.config.max_job_bytes)

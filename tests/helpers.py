@@ -132,7 +132,9 @@ class Cli:
         for path in (self.spool / "workers").glob("*.json"):
             with contextlib.suppress(OSError, ValueError):
                 info = json.loads(path.read_bytes())
-                if info["role"] == "worker" and Path(f"/proc/{info['pid']}").exists():
+                # The pid of one that was killed may be another's by now: a worker holds its file open.
+                opened = (os.readlink(fd) for fd in Path(f"/proc/{info['pid']}/fd").iterdir())
+                if info["role"] == "worker" and str(path) in opened:
                     pids.append(info["pid"])
         return pids
 
