@@ -201,7 +201,9 @@ class Supervisor:
 
     def _hear_listener(self) -> None:
         for tag, name in self._listener.read():
-            if tag in BUSY:
+            if not name:  # the system has lost names
+                self._dispatcher.look_again()
+            elif tag in BUSY:
                 self._dispatcher.arrived(tag, name)
             elif tag == "cancel":
                 self._crew.tell_all("cancel", name)

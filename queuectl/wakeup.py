@@ -33,7 +33,6 @@ class Watch:
         self._buffer = b""
         self._observer: Any = None
         self._armed: dict[str, Any] = {}
-        self._handlers: dict[str, Any] = {}
 
     def arm(self, directories: Mapping[str, str]) -> None:
         """Watch these directories, by tag; raises `WatchUnavailable`. What is watched already stays so."""
@@ -42,11 +41,9 @@ class Watch:
                 continue
             try:
                 if self._observer is None:
-                    self._observer = _start_observer(self._handlers)
+                    self._observer = _start_observer()
                 # The real path, since watchdog is silent about a directory behind a symbolic link.
-                real = os.path.realpath(path)
-                self._handlers[real] = _handler(tag, self._out)
-                self._armed[tag] = self._observer.schedule(self._handlers[real], real)
+                self._armed[tag] = self._observer.schedule(_handler(tag, self._out), os.path.realpath(path))
             except (OSError, ImportError, RuntimeError, AttributeError) as error:
                 raise WatchUnavailable(str(error)) from None
 
@@ -110,42 +107,66 @@ def serve(commands: int, out: int, directories: Mapping[str, str]) -> None:
                 return
 
 
-def _start_observer(handlers: Mapping[str, Any]) -> Any:
-    """Start watchdog's observer; on Linux with an emitter of our own.
-
-    It asks inotify for nothing that we do not need, and hands events to the handler of its path (in `handlers`) itself:
-    one thread less to pass on the way.
-    """
+def _start_observer() -> Any:
+    """Return what watches directories: watchdog's inotify reader, or where there is none its observer."""
     import logging
-
-    from watchdog import observers
 
     # It would print what its threads meet while a watch is being closed.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL + 1)
-
     try:
-        from watchdog.observers.api import BaseObserver
-        from watchdog.observers.inotify import InotifyEmitter
-        from watchdog.observers.inotify_c import InotifyConstants as Mask
+        from watchdog.observers.inotify_c import InotifyFD
     except ImportError:  # not Linux
+        from watchdog import observers
+
         observer: Any = observers.Observer()
     else:
-
-        class Emitter(InotifyEmitter):
-            """Asks for arrivals, for complete writes and for deletions; never for departures by rename."""
-
-            def get_event_mask_from_filter(self) -> Any:
-                """Return the mask for inotify_add_watch(2)."""
-                return Mask.IN_MOVED_TO | Mask.IN_CLOSE_WRITE | Mask.IN_DELETE | Mask.IN_DELETE_SELF
-
-            def queue_event(self, event: Any) -> None:
-                """Pass an event on."""
-                handlers[os.fsdecode(self.watch.path)].dispatch(event)
-
-        observer = BaseObserver(Emitter)
+        observer = _Inotify(InotifyFD())
     observer.daemon = True
     observer.start()
     return observer
+
+
+class _Inotify:
+    """Watchdog's reader of inotify without its observer: one thread and no queues between the kernel and the pipe.
+
+    Asks for arrivals, complete writes and deletions; never for departures by rename.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        from watchdog.observers.inotify_c import InotifyConstants as Mask
+
+        self._reader = reader
+        self._mask = Mask.IN_MOVED_TO | Mask.IN_CLOSE_WRITE | Mask.IN_DELETE | Mask.IN_DELETE_SELF | Mask.IN_ONLYDIR
+        self.start, self.stop, self.join = reader.start, reader.stop, reader.join
+        reader.daemon = True
+
+    def schedule(self, handler: Any, path: str) -> tuple[int, int]:
+        """Watch a directory; returns what `unschedule` takes. Raises OSError."""
+        watch = self._reader.add_callback(os.fsencode(path), self._mask, _Callback(handler), id(handler))
+        return watch, id(handler)
+
+    def unschedule(self, watch: tuple[int, int]) -> None:
+        """Watch it no more."""
+        self._reader.remove_callbacks([watch])
+
+
+class _Callback:
+    """Hears inotify's events of one directory (watchdog's `WatchCallback`), in the reader's thread."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def on_event(self, event: Any) -> None:
+        """Pass a file's name on."""
+        if event.name and not event.is_directory:
+            self._handler.put(event.name)
+
+    def on_watch_deleted(self, wd: int) -> None:
+        """Leave it to the poll to find that the directory is gone."""
+
+    def on_queue_overflow(self) -> None:
+        """Hint that names have been lost: an empty one."""
+        self._handler.put(b"")
 
 
 def _handler(tag: str, out: int) -> Any:
@@ -157,12 +178,14 @@ def _handler(tag: str, out: int) -> Any:
     class Handler(FileSystemEventHandler):
         """Runs in watchdog's thread, where an exception would end the watch in silence."""
 
+        def put(self, name: bytes) -> None:
+            """Write one name; a full pipe has enough hints in it already."""
+            with contextlib.suppress(OSError):
+                os.write(out, prefix + name + b"\0")
+
         def dispatch(self, event: FileSystemEvent) -> None:
-            """Write one event."""
+            """Write the name of one event."""
             if not event.is_directory:
-                path = os.fsencode(event.dest_path or event.src_path)
-                # A full pipe has enough hints in it already.
-                with contextlib.suppress(OSError):
-                    os.write(out, prefix + os.path.basename(path) + b"\0")
+                self.put(os.path.basename(os.fsencode(event.dest_path or event.src_path)))
 
     return Handler()

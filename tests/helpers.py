@@ -134,7 +134,7 @@ class Cli:
                 info = json.loads(path.read_bytes())
                 # The pid of one that was killed may be another's by now: a worker holds its file open.
                 opened = (os.readlink(fd) for fd in Path(f"/proc/{info['pid']}/fd").iterdir())
-                if info["role"] == "worker" and str(path) in opened:
+                if info["role"] == "worker" and os.path.realpath(path) in opened:
                     pids.append(info["pid"])
         return pids
 

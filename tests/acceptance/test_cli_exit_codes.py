@@ -56,21 +56,13 @@ def test_each_exit_code_comes_with_its_line(
         assert told[1] == f"hint: {hint}"
 
 
-@pytest.mark.parametrize("args", [["worker", "start", "--drain"], ["start", "--drain"]], ids=" ".join)
-def test_a_spool_open_to_others_is_refused_with_exit_6_and_the_command_to_type(cli: Cli, args: list[str]) -> None:
+def test_a_spool_open_to_others_is_refused_with_exit_6_and_the_command_to_type(cli: Cli) -> None:
     pending = cli.spool / "pending"
     pending.chmod(0o777)
-    done = cli.run(*args)
+    done = cli.run("worker", "start", "--drain")
     assert done.returncode == 6
     assert done.stderr.startswith(f"error: {pending}: writable by others")
     assert done.stderr.endswith(f"hint: chmod go-w {pending}\n")
-
-
-def test_a_spool_of_a_newer_format_is_refused_with_exit_6(cli: Cli) -> None:
-    (cli.spool / "queuectl.json").write_text('{"format": 2, "uuid": "x"}')
-    done = cli.run("list")
-    assert (done.returncode, done.stderr.count("\n")) == (6, 1)
-    assert done.stderr.startswith(f"error: {cli.spool}: format 2 is newer than this queuectl reads")
 
 
 def test_a_spool_that_cannot_be_written_is_refused_with_exit_6(cli: Cli) -> None:

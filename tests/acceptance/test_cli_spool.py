@@ -138,7 +138,9 @@ def test_enqueue_config_set_and_worker_start_make_the_default_spool(bare: Cli, a
     assert stat.S_IMODE(bare.spool.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("args", [*MAKING[:2], MAKING[3], ["list"]], ids=words)
+@pytest.mark.parametrize(
+    "args", [["enqueue", "true"], ["enqueue", "true", "-q"], ["worker", "start", "--drain"]], ids=words
+)
 @pytest.mark.parametrize("how", ["option", "variable"])
 def test_a_spool_that_was_named_is_never_made(bare: Cli, args: list[str], how: str) -> None:
     env = {"QUEUECTL_SPOOL": "elsewhere"} if how == "variable" else {}
@@ -147,13 +149,6 @@ def test_a_spool_that_was_named_is_never_made(bare: Cli, args: list[str], how: s
     path = bare.cwd / "elsewhere"
     assert done.stderr == f"error: {path}: no spool here (it has no queuectl.json)\nhint: queuectl init {path}\n"
     assert list(bare.cwd.iterdir()) == []
-
-
-def test_an_empty_mount_point_does_not_look_like_an_empty_queue(bare: Cli) -> None:
-    mount = bare.cwd / "mount"
-    mount.mkdir()
-    assert bare.run("--spool", str(mount), "enqueue", "true", spool=False).returncode == 3
-    assert list(mount.iterdir()) == []
 
 
 @pytest.mark.parametrize(
