@@ -152,16 +152,16 @@ def test_a_supervisor_that_waits_for_its_jobs_to_end_uses_no_cpu(cli: Cli) -> No
 
 
 def test_for_stops_after_its_time_with_exit_0_and_lets_the_running_job_finish(cli: Cli) -> None:
-    cli.put("one", "sleep 2.5; echo whole")
+    cli.put("one", "sleep 3.5; echo whole")
     cli.put("two", "true")
-    done = cli.run("worker", "start", "--for", "1.5s")
+    done = cli.run("worker", "start", "--for", "2.5s")
     assert (done.returncode, cli.log("one")) == (0, b"whole\n")
     assert (cli.state("one"), cli.state("two")) == ("completed", "pending")
 
 
 def test_start_takes_the_time_as_timeout_in_seconds_too(cli: Cli) -> None:
     cli.put("one", "true")
-    assert cli.run("start", "--count", "2", "--timeout", "1").returncode == 0
+    assert cli.run("start", "--count", "2", "--timeout", "2").returncode == 0
     assert cli.state("one") == "completed"
 
 
