@@ -81,7 +81,7 @@ def test_a_queue_that_is_forgotten_gives_its_descriptors_back(queue: Queue) -> N
     before = len(os.listdir("/dev/fd"))
     for _ in range(5):
         Queue(queue.path).counts()
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(os.listdir("/dev/fd")) <= before  # fewer, when others' are given back meanwhile
 
 
 # Putting jobs in.
