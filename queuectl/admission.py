@@ -55,12 +55,15 @@ class Admission:
         self._limit = limit
         self._ids = IdSource()
 
-    def admit(self, drops: Iterable[str], now: int) -> Report:
-        """Look at each drop in the order of arrival and accept, reject or leave it."""
+    def admit(self, drops: Iterable[str], now: int, late: frozenset[str] = frozenset()) -> Report:
+        """Look at each drop in the order of arrival and accept, reject or leave it.
+
+        Those that came after the last one that is not `late` are left to the next look, which sees what came between.
+        """
         report = Report()
         accepted: list[_Drop] = []
         try:
-            for name in self._by_arrival(drops):
+            for name in self._by_arrival(drops, late):
                 drop = self._examine(name, now, report)
                 if drop:
                     accepted.append(drop)
@@ -72,9 +75,13 @@ class Admission:
                 os.close(drop.fd)
         return report
 
-    def _by_arrival(self, drops: Iterable[str]) -> list[str]:
-        found = [(status.st_ctime_ns, name) for name in drops if (status := self._stat(name))]
-        return [name for _, name in sorted(found)]
+    def _by_arrival(self, drops: Iterable[str], late: frozenset[str]) -> list[str]:
+        # Those that came within one tick of the kernel's clock go by when they were written, and then by name.
+        found = [(status.st_ctime_ns, status.st_mtime_ns, name) for name in drops if (status := self._stat(name))]
+        ordered = [name for *_, name in sorted(found)]
+        while ordered and ordered[-1] in late:
+            ordered.pop()
+        return ordered
 
     def _stat(self, name: str) -> os.stat_result | None:
         return self._spool.directory("pending").lstat(name)

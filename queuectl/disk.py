@@ -80,6 +80,10 @@ class Directory:
         finally:
             os.close(fd)
 
+    def changed_ns(self) -> int:
+        """Return when a name last came or went, in nanoseconds since the epoch, as coarse as the kernel's ticks."""
+        return os.fstat(self.fd).st_mtime_ns
+
     def lstat(self, name: str) -> os.stat_result | None:
         """Return what the name means, a symbolic link itself; None when there is none."""
         try:

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 
 from queuectl import clock, names
+from queuectl.admission import YOUNG_MS
 from queuectl.crew import Crew, Member
 from queuectl.job import State
 from queuectl.listener import Listener
@@ -86,10 +87,15 @@ class Dispatcher:
         if known is not None and known.due > clock.stamp(clock.now()):
             self._note_due(clock.unstamp(known.due))
             return
-        if self._spool.directory(tag).lstat(name) is None:
+        status = self._spool.directory(tag).lstat(name)
+        if status is None:
             return  # claimed already; most of all a drop that a worker has just admitted under this name
+        if status.st_size == 0 and stat.S_ISREG(status.st_mode):
+            self._note_due(clock.now() + YOUNG_MS)  # it is being written: its closing will be told, or it is empty
+            return
         idle = self._crew.idle()
-        if idle and not self._spool.paused():
+        # What has come before and was handed to nobody goes first, so then a scan it is.
+        if idle and self._listener.armed and not self._dirty and not self._spool.paused():
             self._give(idle[0], "try", f"{tag}/{name}")
         else:
             self._dirty = True

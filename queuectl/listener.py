@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from queuectl import channel, wakeup
 
@@ -67,19 +67,18 @@ class Listener:
         with contextlib.suppress(BrokenPipeError):  # its end is seen when its events end
             os.write(self._orders, f"{verb} {' '.join(tags)}\n".encode())
 
-    def read(self) -> list[tuple[str, str]]:
-        """Return the (tag, name) pairs that have arrived, and take note of those that are about the watch itself."""
+    def read(self) -> Iterator[tuple[str, str]]:
+        """Yield the (tag, name) pairs that have arrived, and take note of those that are about the watch itself."""
         if self.events is None:
-            return []
-        found = [wakeup.split(piece) for piece in self.events.pieces()]
-        for tag, rest in found:
+            return
+        for tag, rest in map(wakeup.split, self.events.pieces()):
             if tag == "armed" and BUSY[0] in rest.split():
                 self.armed = self.asked
             elif tag == "unavailable":
                 self.unavailable = rest
+            yield tag, rest
         if self.events.ended:
             self.close()
-        return found
 
     def close(self) -> None:
         """Let the process end."""

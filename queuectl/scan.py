@@ -1,7 +1,8 @@
 """One look at what waits: which jobs are ready, which drops want admission, when the next job is due.
 
 Reads names only. A scan may pass a million, so names are tested by their shape, in bulk, and exactly where it matters:
-one that only looks like a waiting job's is a drop, or none of our business.
+one that only looks like a waiting job's is a drop, or none of our business. Reading a directory gives no snapshot of
+it, so what arrives meanwhile is confirmed by a second reading before it may overtake anything.
 """
 
 from __future__ import annotations
@@ -13,19 +14,54 @@ from queuectl.job import State
 from queuectl.spool import WAITING, Spool
 
 CHUNK = 16_384
+TICK_NS = 10_000_000  # the longest tick of a kernel's clock: two changes in one may leave the same time
+MOST_READINGS = 4
 
 
 @dataclass(slots=True)
 class Look:
-    """What a scan saw: candidates in the order of claiming, drops by name, the instant when the next job is due."""
+    """What a scan saw: candidates in the order of claiming, drops by name, the instant when the next job is due.
+
+    `late` are the drops that may have come after others that were not seen.
+    """
 
     candidates: list[schedule.Candidate] = field(default_factory=list)
     drops: list[str] = field(default_factory=list)
     soonest: int | None = None
+    late: frozenset[str] = frozenset()
 
 
 def look(spool: Spool, now: int, limit: int) -> Look:
-    """Scan `pending/` and `failed/`; keeps the first `limit` candidates."""
+    """Scan `pending/` and `failed/`; keeps the first `limit` candidates.
+
+    # RACE: names come while a directory is read, and a late one may be seen where an earlier one is not. Everything
+    # that came before the end of one reading is seen by the next: so the second is taken as far as the first goes.
+    """
+    pending = spool.directory(State.PENDING)
+    before = Look()
+    for _ in range(MOST_READINGS):
+        changed = pending.changed_ns()
+        seen = _read(spool, now, limit)
+        if pending.changed_ns() == changed < now * 1_000_000 - TICK_NS:
+            return seen
+        if before.candidates or before.drops:
+            return _confirmed(seen, before)
+        before = seen
+    return seen
+
+
+def _confirmed(seen: Look, before: Look) -> Look:
+    """Return what of a second reading cannot have overtaken anything that it did not see."""
+    last = {found.urgency: found for found in before.candidates}
+    sure = [found for found in seen.candidates if found.urgency in last and found <= last[found.urgency]]
+    late = frozenset(seen.drops).difference(before.drops)
+    if not sure and len(late) == len(seen.drops):
+        return seen  # others have taken all that was there before
+    return Look(sure, seen.drops, seen.soonest, late)
+
+
+def _read(spool: Spool, now: int, limit: int) -> Look:
+    """Read both directories once."""
     present = clock.stamp(now) + "/"  # sorts after every name that begins with this stamp and its dot
     seen = Look()
     found: list[schedule.Candidate] = []

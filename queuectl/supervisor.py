@@ -12,6 +12,7 @@ import errno
 import os
 import select
 import signal
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -303,9 +304,19 @@ class Supervisor:
 
     def _unfinished(self) -> int:
         return sum(
-            sum(1 for name in self._spool.directory(state).names() if names.is_drop(name))
+            self._is_job(state, name)
             for state in (State.PENDING, State.FAILED, State.PROCESSING)
+            for name in self._spool.directory(state).names()
         )
+
+    def _is_job(self, state: State, name: str) -> bool:
+        """Say whether a name is a job's or a drop's; only a drop's file is asked for what it is."""
+        if names.is_waiting(name) or names.running(name):
+            return True
+        if not names.is_drop(name):
+            return False
+        status = self._spool.directory(state).lstat(name)
+        return status is not None and stat.S_ISREG(status.st_mode)
 
     def _show_progress(self) -> None:
         if self._options.progress and clock.monotonic() >= self._progress_at:

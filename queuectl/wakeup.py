@@ -129,14 +129,16 @@ def _start_observer() -> Any:
 class _Inotify:
     """Watchdog's reader of inotify without its observer: one thread and no queues between the kernel and the pipe.
 
-    Asks for arrivals, complete writes and deletions; never for departures by rename.
+    Asks for arrivals, complete writes and deletions; never for departures by rename. A file that is created where it
+    will be written is looked at twice: empty, which is no job yet, and when it is closed.
     """
 
     def __init__(self, reader: Any) -> None:
         from watchdog.observers.inotify_c import InotifyConstants as Mask
 
         self._reader = reader
-        self._mask = Mask.IN_MOVED_TO | Mask.IN_CLOSE_WRITE | Mask.IN_DELETE | Mask.IN_DELETE_SELF | Mask.IN_ONLYDIR
+        arrivals = Mask.IN_MOVED_TO | Mask.IN_CREATE | Mask.IN_CLOSE_WRITE  # a link is only created, never written
+        self._mask = arrivals | Mask.IN_DELETE | Mask.IN_DELETE_SELF | Mask.IN_ONLYDIR
         self.start, self.stop, self.join = reader.start, reader.stop, reader.join
         reader.daemon = True
 

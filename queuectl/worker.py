@@ -212,7 +212,8 @@ class Worker:
         if before is not None and before > now:
             self._soonest(before)  # a file that is busy or half written is to be looked at again then
         if seen.drops:
-            report = self._admission.admit(seen.drops, now)
+            now = clock.now()  # some of them may have come during the scan
+            report = self._admission.admit(seen.drops, now, seen.late)
             self._heed(report, now)
         self._scan_cost = clock.monotonic() - began
         plan.stale_at = clock.monotonic() + max(FRESH_S, FRESH_COSTS * self._scan_cost)

@@ -246,6 +246,13 @@ def test_each_of_500_drops_in_a_burst_runs_exactly_once(cli: Cli) -> None:
     assert cli.counts() == {"pending": 0, "processing": 0, "completed": 500, "failed": 0, "dead": 0}
 
 
+def test_500_drops_that_come_while_the_one_worker_is_looking_run_in_the_order_of_their_arrival(cli: Cli) -> None:
+    with cli.workers("--count", "1"):
+        burst(cli, 500)
+        completed(cli, 500)
+    assert lines(cli) == [str(number) for number in range(500)]
+
+
 def test_500_drops_that_come_while_the_one_worker_is_busy_run_in_the_order_of_their_arrival(cli: Cli) -> None:
     go = cli.cwd / "go"
     cli.drop("busy.json", {"command": f"until [ -e '{go}' ]; do sleep 0.02; done"})
@@ -255,6 +262,13 @@ def test_500_drops_that_come_while_the_one_worker_is_busy_run_in_the_order_of_th
         go.touch()
         completed(cli, 501)
     assert lines(cli) == [str(number) for number in range(500)]
+
+
+def test_jobs_of_one_file_run_in_its_order_by_a_worker_that_looks_while_they_are_enqueued(cli: Cli) -> None:
+    with cli.workers("--count", "1"):
+        cli.enqueue_all(*(marks(cli, str(number)) for number in range(800)))
+        completed(cli, 800)
+    assert lines(cli) == [str(number) for number in range(800)]
 
 
 def test_drops_that_came_while_no_worker_ran_are_run_in_the_order_of_their_arrival(cli: Cli) -> None:

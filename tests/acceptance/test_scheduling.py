@@ -402,6 +402,11 @@ def test_a_drain_says_how_many_jobs_remain_scheduled_for_later_and_leaves_them(c
     assert cli.counts() == {"pending": 2, "processing": 0, "completed": 1, "failed": 0, "dead": 0}
 
 
+def test_a_drain_counts_no_directory_as_a_job(cli: Cli) -> None:
+    (cli.spool / "pending" / "folder.json").mkdir()
+    assert counted(cli.drain().stderr).endswith("; 0 scheduled for later")
+
+
 def test_a_drain_of_an_empty_queue_ends_at_once(cli: Cli) -> None:
     assert counted(cli.drain(3).stderr) == "Drained: 0 completed, 0 dead, 0 failed attempts; 0 scheduled for later"
 

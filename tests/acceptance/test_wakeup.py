@@ -93,6 +93,15 @@ def test_a_file_that_is_written_in_place_wakes_idle_workers_when_it_is_closed(cl
             done(cli, number + 2)
 
 
+def test_a_file_that_is_linked_into_pending_wakes_idle_workers(cli: Cli) -> None:
+    outside = cli.cwd / "job.json"
+    outside.write_text('{"id": "linked", "command": "true"}')
+    with idle_workers(cli, 2):
+        os.link(outside, cli.spool / "pending" / "job.json")
+        done(cli, 2)
+    assert ended(cli, "linked")
+
+
 def test_a_drop_that_comes_just_as_a_worker_gets_idle_is_not_lost(cli: Cli) -> None:
     with idle_workers(cli, 2):
         for number in range(60):

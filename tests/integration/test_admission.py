@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
 from queuectl import admission, clock, disk, job, names
 from queuectl.admission import Admission, Report
@@ -49,6 +51,27 @@ def test_a_drop_becomes_a_job_that_is_due_since_it_came(spool: Spool, admit: Any
 def test_a_drop_may_ask_for_its_id_priority_and_time(spool: Spool, admit: Any) -> None:
     drop(spool, "a.json", '{"command": "x", "id": "mine", "priority": "high", "run_at": "2026-11-22T10:15:00Z"}')
     assert admit().admitted == ["20261122T101500000Z.9.mine.json"]
+
+
+def test_late_drops_wait_for_the_next_look_unless_another_came_after_them(spool: Spool) -> None:
+    gate = Admission(spool, limit=1000)
+    for name in ("sure.json", "between.json", "last.json"):
+        draft = spool.path / name
+        draft.write_text(json.dumps({"command": name, "id": name.removesuffix(".json")}))
+        wait_until(lambda: ticked(spool), what="a tick of the file system's clock")
+        os.rename(draft, spool.path / "pending" / name)
+    drops = ("last.json", "sure.json", "between.json")
+    late = frozenset({"sure.json", "last.json"})
+    admitted = gate.admit(drops, clock.now(), late).admitted
+    assert [names.id_part(name) for name in admitted] == ["sure", "between"]
+
+
+def ticked(spool: Spool) -> bool:
+    """Say whether a change made now has a later time than the last one in pending/."""
+    probe = spool.path / "tick"
+    probe.touch()
+    newest = max((entry.stat().st_ctime_ns for entry in os.scandir(spool.path / "pending")), default=0)
+    return probe.stat().st_ctime_ns > newest
 
 
 def test_a_relative_time_counts_from_the_arrival(spool: Spool, admit: Any) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from queuectl import clock, scan
+from queuectl.disk import Directory
 from queuectl.job import Job
 from queuectl.scan import look
 from queuectl.spool import Spool
@@ -108,3 +110,86 @@ def test_more_names_than_one_chunk_are_all_seen(spool: Spool, monkeypatch: pytes
     seen = look(spool, NOW, 100)
     assert (len(seen.candidates), len(seen.drops)) == (30, 30)
     assert ids(seen) == sorted(ids(seen))
+
+
+Reading = Callable[[list[str]], list[str]]
+
+
+def readings(spool: Spool, monkeypatch: pytest.MonkeyPatch, *steps: Reading) -> None:
+    """Let pending/ be read step by step: each is given the names that are there and says which of them are seen."""
+    whole, left = Directory.chunks, list(steps)
+
+    def chunks(directory: Directory, size: int) -> Iterator[list[str]]:
+        found = [name for chunk in whole(directory, size) for name in chunk]
+        yield left.pop(0)(found) if directory.path.endswith("pending") else found
+
+    monkeypatch.setattr(Directory, "chunks", chunks)
+
+
+def now_there(spool: Spool, *wanted: str) -> list[str]:
+    return [name for name in os.listdir(spool.path / "pending") if name.split(".")[-2] in wanted]
+
+
+def test_a_job_that_comes_during_a_scan_does_not_overtake_those_that_came_before_it(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first(_: list[str]) -> list[str]:
+        for id in "abc":
+            put(spool, id)
+        return now_there(spool, "b")
+
+    def second(_: list[str]) -> list[str]:
+        for id in "de":
+            put(spool, id)
+        return now_there(spool, "a", "b", "c", "e")
+
+    readings(spool, monkeypatch, first, second)
+    assert ids(look(spool, NOW, 10)) == ["a", "b"]
+
+
+def test_a_reading_during_which_nothing_came_or_went_is_taken_whole(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first(_: list[str]) -> list[str]:
+        for id in "abc":
+            put(spool, id)
+        return now_there(spool, "b")
+
+    readings(spool, monkeypatch, first, lambda found: found)
+    assert ids(look(spool, NOW, 10)) == ["a", "b", "c"]
+
+
+def test_nothing_is_held_back_when_all_that_was_seen_before_has_been_taken(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(spool, "taken")
+
+    def first(found: list[str]) -> list[str]:
+        put(spool, "a")
+        return found
+
+    def second(_: list[str]) -> list[str]:
+        (name,) = now_there(spool, "taken")
+        os.rename(spool.path / "pending" / name, spool.path / "processing" / name)
+        return now_there(spool, "a")
+
+    readings(spool, monkeypatch, first, second)
+    assert ids(look(spool, NOW, 10)) == ["a"]
+
+
+def test_drops_that_came_during_a_scan_are_told_from_those_before(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(spool, "before.json")
+
+    def first(found: list[str]) -> list[str]:
+        drop(spool, "late.json")
+        return found
+
+    def second(found: list[str]) -> list[str]:
+        drop(spool, "unseen.json")
+        return found
+
+    readings(spool, monkeypatch, first, second)
+    seen = look(spool, NOW, 10)
+    assert (sorted(seen.drops), seen.late) == (["before.json", "late.json"], {"late.json"})

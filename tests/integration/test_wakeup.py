@@ -55,11 +55,21 @@ def test_a_file_that_is_renamed_into_the_directory_is_reported(watch: Watch, her
     assert until(watch, here) == [("here", "a.json")]
 
 
-def test_a_file_that_is_written_there_is_reported_when_it_is_complete(watch: Watch, here: Path) -> None:
+def test_a_file_that_is_written_there_is_reported_when_it_is_created_and_when_it_is_complete(
+    watch: Watch, here: Path
+) -> None:
     with open(here / "a.json", "wb") as file:
+        assert until(watch, here) == [("here", "a.json")]
         file.write(b"half")
         file.flush()
         assert until(watch, here) == []
+    assert until(watch, here) == [("here", "a.json")]
+
+
+def test_a_link_to_a_file_elsewhere_is_reported(watch: Watch, here: Path) -> None:
+    outside = here.parent / "outside"
+    outside.write_bytes(b"x")
+    os.link(outside, here / "a.json")
     assert until(watch, here) == [("here", "a.json")]
 
 
@@ -93,7 +103,7 @@ def test_a_directory_that_arrives_is_not_reported(watch: Watch, here: Path) -> N
 @pytest.mark.parametrize("name", ["a b.json", "new\nline", "ä🌱", "\udcff\udcfe", "x" * 255, "-", "%s"])
 def test_any_name_that_the_file_system_allows_is_reported_as_it_is(watch: Watch, here: Path, name: str) -> None:
     (here / name).write_bytes(b"x")
-    assert until(watch, here) == [("here", name)]
+    assert until(watch, here) == [("here", name), ("here", name)]
 
 
 def test_waiting_ends_without_events_after_its_time(watch: Watch) -> None:
