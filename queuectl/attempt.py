@@ -78,10 +78,15 @@ class Control(Protocol):
         """Tell the operator."""
 
 
+def max_retries(found: Job, config: Config) -> int:
+    """Return how many runs a job may have after its first."""
+    return config.max_retries if found.max_retries is None else found.max_retries
+
+
 def policy(found: Job, config: Config) -> retry.Policy:
     """Return the job's retry policy, its own fields over the configuration."""
     return retry.Policy(
-        max_retries=config.max_retries if found.max_retries is None else found.max_retries,
+        max_retries=max_retries(found, config),
         backoff_base=config.backoff_base if found.backoff_base is None else found.backoff_base,
         backoff_max=config.backoff_max,
         jitter=config.backoff_jitter,
@@ -214,14 +219,14 @@ def decide(found: Job, outcome: Outcome, config: Config, worker: str) -> None:
     """Write into a job what becomes of it after an attempt: completed, failed until its retry, or dead."""
     found.attempts += 1
     found.rev += 1
-    found.updated_at = clock.iso(outcome.finished)
+    found.updated_at = finished = clock.iso(outcome.finished)
     found.exit, found.exit_code, found.last_error = outcome.exit, outcome.exit_code, outcome.error
     found.history.append(
         job.Attempt(
             attempt=found.attempts,
             worker=worker,
             started_at=clock.iso(outcome.started),
-            finished_at=found.updated_at,
+            finished_at=finished,
             exit_code=outcome.exit_code,
             signal=outcome.signal,
             error=outcome.error,

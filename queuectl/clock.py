@@ -7,18 +7,18 @@ spelling in job files (`2026-11-22T10:15:00.123Z`). A duration is a `float` of s
 
 from __future__ import annotations
 
-import re
 import time
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from queuectl.errors import UsageError
 
+if TYPE_CHECKING:  # an enqueue imports this module, and should import little else
+    from collections.abc import Callable
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
-_ISO = re.compile(
-    r"(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)\.(\d{3})Z", re.ASCII
-).fullmatch
+_DURATION = r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+"
+_PART = r"(\d+(?:\.\d+)?)(ms|[smhdw])"
+_ISO = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z"
 MAX_DURATION_S = 100 * 365 * 86400.0
 _MAX_MS = 253402300799999  # 9999-12-31T23:59:59.999Z, the last instant that a stamp can spell
 
@@ -40,13 +40,14 @@ def sleep(seconds: float) -> None:
 
 def stamp(instant: int) -> str:
     """Spell an instant for a file name, `20261122T101500123Z`."""
+    global _second
     seconds, ms = divmod(min(max(instant, 0), _MAX_MS), 1000)
-    return f"{_second(seconds)}{ms:03d}Z"
+    if seconds != _second[0]:
+        _second = seconds, time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+    return f"{_second[1]}{ms:03d}Z"
 
 
-@lru_cache(maxsize=8)
-def _second(seconds: int) -> str:
-    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+_second = -1, ""  # the last one that was spelt; most instants that follow each other share it
 
 
 def unstamp(text: str) -> int:
@@ -72,8 +73,22 @@ def stamp_to_iso(s: str) -> str:
 
 def iso_to_stamp(text: str) -> str:
     """Turn the spelling of an instant in a job file into that in a file name; raises `UsageError` when it is none."""
-    found = _ISO(text)
-    return "{}{}{}T{}{}{}{}Z".format(*found.groups()) if found else stamp(parse_time(text, 0))
+    if not is_iso(text):
+        return stamp(parse_time(text, 0))
+    return f"{text[:4]}{text[5:7]}{text[8:13]}{text[14:16]}{text[17:19]}{text[20:]}"
+
+
+_iso: Callable[[str], object] | None = None
+
+
+def is_iso(text: str) -> bool:
+    """Say whether `text` spells an instant as `iso` does."""
+    global _iso
+    if _iso is None:
+        import re
+
+        _iso = re.compile(_ISO, re.ASCII).fullmatch
+    return _iso(text) is not None
 
 
 def uniso(text: str) -> int:
@@ -86,11 +101,13 @@ def parse_duration(value: float | str) -> float:
 
     Returns seconds. Raises `UsageError` when it is none, negative, or longer than a hundred years.
     """
+    import re
+
     text = str(value).strip()
     if (isinstance(value, float) and value >= 0) or re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
         seconds = float(text)  # a float may spell itself as 1e-05
-    elif _DURATION.fullmatch(text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    elif re.fullmatch(_DURATION, text, re.ASCII):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text, re.ASCII))
     else:
         raise UsageError(f"{text!r} is not a duration", hint="write 90, 90s, 1.5h, 2h30m or 7d")
     if seconds > MAX_DURATION_S:

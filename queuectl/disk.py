@@ -10,26 +10,34 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from enum import Enum
-from functools import cache
-from itertools import islice
-from operator import attrgetter
-from typing import Any
+import sys
+from typing import TYPE_CHECKING
 
-_name = attrgetter("name")
+if TYPE_CHECKING:  # an enqueue imports this module, and should import little else
+    from collections.abc import Callable, Iterator
+    from typing import Any, ClassVar
+
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _PIECE = 65_536
 _SPECIAL = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENODEV)
 
 
-class Miss(Enum):
+class Miss:
     """Why a file could not be locked; none of these is an error."""
 
-    GONE = "gone"
-    BUSY = "busy"
-    SPECIAL = "special"
+    GONE: ClassVar[Miss]
+    BUSY: ClassVar[Miss]
+    SPECIAL: ClassVar[Miss]
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def __repr__(self) -> str:
+        return f"Miss.{self._word}"
+
+
+Miss.GONE, Miss.BUSY, Miss.SPECIAL = Miss("GONE"), Miss("BUSY"), Miss("SPECIAL")
 
 
 class Directory:
@@ -63,10 +71,13 @@ class Directory:
 
     def chunks(self, size: int) -> Iterator[list[str]]:
         """Yield the names in it in lists of at most `size`, in no order: faster than one by one."""
+        from itertools import islice
+        from operator import attrgetter
+
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             with os.scandir(fd) as entries:
-                names = map(_name, entries)
+                names = map(attrgetter("name"), entries)
                 while chunk := list(islice(names, size)):
                     yield chunk
         finally:
@@ -144,28 +155,52 @@ def means(found: os.stat_result | None, opened: os.stat_result) -> bool:
     return found is not None and found.st_ino == opened.st_ino and found.st_dev == opened.st_dev
 
 
-@cache
-def _portalocker() -> tuple[Any, Any, type[Exception]]:
-    import portalocker  # here, since it costs more than all else that an enqueue imports
+def _load_lock() -> Callable[[int, int], object]:
+    """Import portalocker's lock call, which is flock(2) on every POSIX system.
 
-    return portalocker.lock, portalocker.LOCK_EX | portalocker.LOCK_NB, portalocker.AlreadyLocked
+    Its package would import e-mail, sockets, logging and redis beside it, four times the start of the interpreter: so
+    only the module with the call is imported, under an empty package that is taken away again.
+    """
+    from importlib.machinery import PathFinder
+    from types import ModuleType
+
+    name = "portalocker"
+    found = None if name in sys.modules else PathFinder.find_spec(name)
+    if found is None or found.submodule_search_locations is None:
+        from portalocker import portalocker  # loaded already, or in a place of its own, such as a zip file
+    else:
+        package = ModuleType(name)
+        package.__path__ = list(found.submodule_search_locations)
+        sys.modules[name] = package
+        try:
+            from portalocker import portalocker
+        finally:
+            for loaded in [key for key in sys.modules if key.partition(".")[0] == name]:
+                del sys.modules[loaded]  # whoever else wants portalocker gets the whole of it
+    lock: Any = portalocker.LOCKER
+    return lock  # type: ignore[no-any-return]  # its type covers what it may be on Windows
+
+
+_lock: Callable[[int, int], object] | None = None
+_LOCK_EX, _LOCK_NB = 2, 4  # flock(2); the same on Linux, macOS and the BSDs
 
 
 def flock(fd: int) -> bool:
     """Lock the inode behind a descriptor for ourselves, without waiting; False when another has it."""
-    lock, flags, taken = _portalocker()
+    global _lock
+    _lock = _lock or _load_lock()
     try:
-        lock(fd, flags)
-    except taken:
+        _lock(fd, _LOCK_EX | _LOCK_NB)
+    except BlockingIOError:
         return False
     return True
 
 
 def flock_wait(fd: int) -> None:
     """Lock the inode behind a descriptor for ourselves, waiting for whoever has it."""
-    import portalocker
-
-    portalocker.lock(fd, portalocker.LOCK_EX)
+    global _lock
+    _lock = _lock or _load_lock()
+    _lock(fd, _LOCK_EX)
 
 
 def read(fd: int, limit: int) -> bytes:
@@ -174,9 +209,9 @@ def read(fd: int, limit: int) -> bytes:
     while len(data) <= limit:
         piece = max(_PIECE, len(data))  # never room for `limit` at once, which may be more than the machine has
         more = os.pread(fd, min(piece, limit + 1 - len(data)), len(data))
-        if not more:
+        data = data + more if data else more
+        if len(more) < piece:  # a regular file gives less only at its end
             break
-        data += more
     return data
 
 
@@ -187,7 +222,6 @@ def write(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-@cache
 def _syncfs() -> Any:
     import ctypes
 

@@ -183,8 +183,11 @@ def check(job: Job) -> None:
         if not name or "=" in name:
             raise UsageError(f"env: {name!r} is not a variable's name")
         _check_text(f"env {name}", f"{name}={value}")
-    for field in ("run_at", "due_at", "created_at", "updated_at"):
-        _check_instant(field, getattr(job, field))
+    if job.run_at is not None:
+        _check_instant("run_at", job.run_at)
+    for field, instant in (("due_at", job.due_at), ("created_at", job.created_at), ("updated_at", job.updated_at)):
+        if instant is not None and not clock.is_iso(instant):  # another spelling than our own may be one too
+            _check_instant(field, instant)
 
 
 def parse_priority(value: int | str) -> int:
@@ -225,15 +228,11 @@ def _seconds(field: str, value: float | str) -> float:
         raise UsageError(f"{field}: {error}") from None
 
 
-def _check_instant(field: str, value: str | None) -> None:
-    if value is not None:
-        try:
-            if field == "run_at":
-                clock.parse_time(value, clock.now())
-            else:
-                clock.iso_to_stamp(value)  # our own spelling, as a rule: the faster check
-        except UsageError as error:
-            raise UsageError(f"{field}: {error}") from None
+def _check_instant(field: str, value: str) -> None:
+    try:
+        clock.parse_time(value, clock.now() if field == "run_at" else 0)
+    except UsageError as error:
+        raise UsageError(f"{field}: {error}") from None
 
 
 def _not_json(data: bytes, reason: str) -> str:

@@ -74,7 +74,7 @@ def _read(spool: Spool, now: int, limit: int) -> Look:
         exact = [name for name in first if names.is_waiting(name)]
         if len(exact) < len(first):
             others += [name for name in first if not names.is_waiting(name)]
-        found += [schedule.candidate(state.value, name) for name in exact]
+        found += schedule.candidates(str(state), exact)
         if state is State.PENDING:
             seen.drops += [name for name in others if names.is_drop(name)]
     seen.candidates = schedule.first(found, limit)

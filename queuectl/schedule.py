@@ -32,6 +32,11 @@ def candidate(place: str, name: str) -> Candidate:
     return Candidate(URGENCY[name[_PRIORITY]], name, place)
 
 
+def candidates(place: str, names: Iterable[str]) -> list[Candidate]:
+    """Make candidates of canonical waiting names in the directory `place`."""
+    return [Candidate(URGENCY[name[PRIORITY_AT]], name, place) for name in names]
+
+
 def first(ready: Iterable[Candidate], limit: int) -> list[Candidate]:
     """Return the `limit` candidates to be claimed first, in order, in memory bounded by `limit`."""
     return heapq.nsmallest(limit, ready)

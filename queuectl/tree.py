@@ -38,6 +38,7 @@ class Tree:
         self.root = Directory(str(self.path))
         self._directories: dict[str, Directory] = {}
         self._serial = 0
+        self._token = 0, ""
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Self:
@@ -108,7 +109,10 @@ class Tree:
     def draft_name(self, stamp: str) -> str:
         """Return a new name for a file that is being written in tmp/."""
         self._serial += 1
-        return f"{stamp}.{os.getpid()}.{os.urandom(4).hex()}{self._serial:x}"
+        pid = os.getpid()
+        if pid != self._token[0]:  # not in a forked child either may two have one name
+            self._token = pid, os.urandom(4).hex()
+        return f"{stamp}.{pid}.{self._token[1]}{self._serial:x}"
 
     def publish(self, draft: str, place: str, name: str) -> None:
         """Give a draft its name in a directory that holds no jobs."""

@@ -24,9 +24,9 @@ from queuectl.scan import Look, look
 from queuectl.spool import Claim, Spool
 from queuectl.terminal import Terminal
 
-KEEP_FIRST = 1_024  # candidates that the first look keeps, so that work begins at once
-KEEP_MOST = 65_536  # and those after it, up to this
-FRESH_S = 0.25  # a list of candidates is good for this long, or for 25 times what it cost to make
+KEEP_FIRST = 1_024  # candidates that a look keeps at least, so that work begins at once
+KEEP_MOST = 65_536  # and at most; as many as the last list has shown to be of use
+FRESH_S = 0.5  # a list of candidates is good for this long, or for 25 times what it cost to make
 FRESH_COSTS = 25
 NO_ROOM_S = 1.0
 REPORT_S = 0.1
@@ -51,6 +51,13 @@ class Plan:
     soonest: int | None = None
     stale_at: float = 0.0
     scanned: bool = False
+
+    def to_keep(self, kept: int) -> int:
+        """Return how many candidates the next look is to keep, when this one has kept up to `kept`."""
+        if not self.scanned:
+            return kept
+        used_up = self.next == len(self.candidates) >= kept
+        return min(max(8 * kept if used_up else 4 * self.next, KEEP_FIRST), KEEP_MOST)
 
 
 class Worker:
@@ -182,7 +189,7 @@ class Worker:
             clock.sleep(NO_ROOM_S)
             return
         if outcome.recorded:
-            self._terminal.settled(found, outcome, attempt.policy(found, self.config).max_retries)
+            self._terminal.settled(found, outcome, attempt.max_retries(found, self.config))
             self._count(found, outcome)
 
     def _count(self, found: Job, outcome: Outcome) -> None:
@@ -205,8 +212,8 @@ class Worker:
     def look(self) -> None:
         """Scan for work, admit drops, and plan what to claim."""
         began, now = clock.monotonic(), clock.now()
+        self._keep = self._plan.to_keep(self._keep)
         seen: Look = look(self.spool, now, self._keep)
-        self._keep = min(8 * self._keep, KEEP_MOST)
         before = self._plan.soonest
         plan = self._plan = Plan(seen.candidates, 0, seen.soonest, scanned=True)
         if before is not None and before > now:
@@ -244,7 +251,7 @@ class Worker:
         """Settle what dead workers left, and tell of it."""
         done = recovery.recover(self.spool, self.config, self, self._admission)
         for claim in done.lost:
-            self._terminal.lost(claim.job, attempt.policy(claim.job, self.config).max_retries)
+            self._terminal.lost(claim.job, attempt.max_retries(claim.job, self.config))
             if claim.job.state is State.FAILED:
                 self._soonest(clock.uniso(claim.job.due_at or ""))
         for name, why in done.rejected:
