@@ -137,7 +137,8 @@ def execute(
         end, asked = _wait(watched, timeout, config.kill_grace_sec)
         outcome = _outcome(end, asked, timeout, started)
         outcome.log_start, outcome.log_end = log_start, _size(log, log_start)
-        control.tick(log, log_start)
+        if outcome.log_end > log_start:
+            control.tick(log, log_start)
         return outcome
     finally:
         os.close(log)

@@ -41,7 +41,9 @@ def sleep(seconds: float) -> None:
 def stamp(instant: int) -> str:
     """Spell an instant for a file name, `20261122T101500123Z`."""
     global _second
-    seconds, ms = divmod(min(max(instant, 0), _MAX_MS), 1000)
+    if not 0 <= instant <= _MAX_MS:
+        instant = min(max(instant, 0), _MAX_MS)
+    seconds, ms = divmod(instant, 1000)
     if seconds != _second[0]:
         _second = seconds, time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
     return f"{_second[1]}{ms:03d}Z"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import select
 import signal
@@ -146,6 +147,7 @@ class Supervisor:
 
     def _be_worker(self, number: int, inbox: int, words: int) -> None:
         """Live as a worker, in a forked process."""
+        gc.freeze()  # what has been imported stays, and need not be gone through at each collection
         registered = registry.register(self._spool, registry.WORKER, os.getppid(), clock.now())
         worker = Worker(
             self._spool,

@@ -88,5 +88,7 @@ class Terminal:
             self._put(STDOUT, f"{self._mark}{text}\n".encode("utf-8", "backslashreplace"))
 
     def _put(self, fd: int, data: bytes) -> None:
-        with contextlib.suppress(OSError):
+        try:
             os.write(fd, data)
+        except OSError:
+            return  # a terminal that has gone
