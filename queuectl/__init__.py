@@ -6,9 +6,10 @@ needs none of them starts fast.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from queuectl.job import Job, State
     from queuectl.queue import Queue
 

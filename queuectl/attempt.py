@@ -159,7 +159,7 @@ def _environment(found: Job, spool: Spool, env: dict[str, str]) -> dict[str, str
         own.update(found.env)
     own["QUEUECTL_JOB_ID"] = found.id
     own["QUEUECTL_ATTEMPT"] = str(found.attempts + 1)
-    own["QUEUECTL_SPOOL"] = str(spool.path)
+    own["QUEUECTL_SPOOL"] = spool.place
     return own
 
 

@@ -8,10 +8,10 @@ spelling in job files (`2026-11-22T10:15:00.123Z`). A duration is a `float` of s
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from queuectl.errors import UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # an enqueue imports this module, and should import little else
     from collections.abc import Callable
 

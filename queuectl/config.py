@@ -1,4 +1,4 @@
-"""Settings: defaults < `config.toml` < environment (`QUEUECTL_*`) < flags; the only user of the environment.
+"""Settings: defaults < `config.toml` < environment (`QUEUECTL_*`) < flags.
 
 Pure over its inputs: the text of `config.toml` is read and written by the spool. Every key is checked against its
 type and range, so that a bad value is refused where it is written and named where it is read.
@@ -6,14 +6,13 @@ type and range, so that a bad value is refused where it is written and named whe
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from queuectl import clock
+from queuectl import clock, variables
 from queuectl.errors import UsageError
 from queuectl.job import nearest
 
@@ -154,7 +153,7 @@ def parse(text: str) -> dict[str, Any]:
 
 def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Read the keys that the environment sets (`QUEUECTL_MAX_RETRIES=5`); other `QUEUECTL_*` names are passed over."""
-    environ = os.environ if environ is None else environ
+    environ = variables.present() if environ is None else environ
     found = {}
     for name in KEYS:
         value = environ.get(PREFIX + name.upper())
@@ -185,13 +184,3 @@ def edit(text: str, name: str, value: Any) -> str:
 
 def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def environment() -> dict[str, str]:
-    """Return a copy of this process's environment, for the commands that a worker runs."""
-    return dict(os.environ)
-
-
-def variable(name: str) -> str | None:
-    """Return one variable of this process's environment."""
-    return os.environ.get(name)

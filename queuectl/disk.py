@@ -11,8 +11,8 @@ import errno
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # an enqueue imports this module, and should import little else
     from collections.abc import Callable, Iterator
     from typing import Any, ClassVar

@@ -7,7 +7,10 @@ helps a hint that says what to type. Losing a race and a failed command are not 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # an enqueue imports this module, and should import little else
+    from collections.abc import Sequence
 
 
 def quoted(path: str | os.PathLike[str]) -> str:

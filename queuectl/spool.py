@@ -47,27 +47,8 @@ class Spool(Tree):
 
         Raises OSError when one cannot be written; then none has been queued.
         """
-        pending, tmp = self.directory("pending"), self.directory("tmp")
-        drafts: list[tuple[str, str]] = []
-        try:
-            encoded = [(str(waiting_name(new)), job.encode(new)) for new in jobs]
-            at_once = len(encoded) > 8 and disk.can_sync_file_system()
-            for target, data in encoded:
-                draft = self.draft_name(clock.stamp(now))
-                drafts.append((draft, target))
-                tmp.write_new(draft, data, durable=durable and not at_once)
-            if at_once and durable:
-                disk.sync_file_system(tmp)
-        except BaseException:
-            self.discard(draft for draft, _ in drafts)
-            raise
-        # CRASH: what has been renamed is queued, the rest is left in tmp/ and swept; enqueue has not said yes.
-        for draft, target in drafts:
-            os.rename(draft, target, src_dir_fd=tmp.fd, dst_dir_fd=pending.fd)
-        if durable:
-            pending.sync()
-            if at_once:
-                tmp.sync()
+        encoded = [(str(waiting_name(new)), job.encode(new)) for new in jobs]
+        self.put_in(encoded, clock.stamp(now), durable=durable)
 
     def admit(self, name: str, target: names.WaitingName) -> bool:
         """Give a drop that the caller has locked and accepted its canonical name; False when the name is taken."""

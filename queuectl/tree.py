@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Self
 
-import msgspec
-
+from queuectl import disk
 from queuectl.disk import Directory
 from queuectl.errors import NotFound, Refused, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # an enqueue imports this module, and should import little else
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from typing import Self
 
 FORMAT = 1
 MARKER = "queuectl.json"
@@ -33,9 +35,10 @@ class Tree:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the spool at `path`; raises `NotFound` when there is none, `Refused` when its format is newer."""
-        self.path = Path(os.path.abspath(path))
+        self.place = os.path.abspath(path)
+        self._path: Path | None = None
         self.uuid = self._read_marker()
-        self.root = Directory(str(self.path))
+        self.root = Directory(self.place)
         self._directories: dict[str, Directory] = {}
         self._serial = 0
         self._token = 0, ""
@@ -43,6 +46,8 @@ class Tree:
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> Self:
         """Make a spool at `path`, or complete and open the one that is there."""
+        from pathlib import Path
+
         root = Path(os.path.abspath(path))
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (root / MARKER).exists():
@@ -63,18 +68,37 @@ class Tree:
                 directory.sync()  # or a job that is acknowledged could be in a spool that a power cut takes away
         return cls(root)
 
+    @property
+    def path(self) -> Path:
+        """The spool's absolute path."""
+        if self._path is None:
+            from pathlib import Path
+
+            self._path = Path(self.place)
+        return self._path
+
     def _read_marker(self) -> str:
         try:
-            marker = msgspec.json.decode((self.path / MARKER).read_bytes(), type=dict)
-            version, uuid = int(marker["format"]), str(marker["uuid"])
+            with open(f"{self.place}/{MARKER}", "rb") as file:
+                data = file.read()
+            uuid = data.removeprefix(_MARKER_BEGINS).removesuffix(_MARKER_ENDS)
+            if len(uuid) == len(data) - len(_MARKER_BEGINS + _MARKER_ENDS) and uuid.isalnum():
+                return uuid.decode()  # as we write it
+            return self._parse_marker(data)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(
-                f"{self.path}: no spool here (it has no {MARKER})", hint=f"queuectl init {quoted(self.path)}"
+                f"{self.place}: no spool here (it has no {MARKER})", hint=f"queuectl init {quoted(self.place)}"
             ) from None
         except (ValueError, KeyError, TypeError):
-            raise Refused(f"{self.path / MARKER}: not readable as a spool's marker") from None
+            raise Refused(f"{self.place}/{MARKER}: not readable as a spool's marker") from None
+
+    def _parse_marker(self, data: bytes) -> str:
+        import json
+
+        marker = json.loads(data)
+        version, uuid = int(marker["format"]), str(marker["uuid"])
         if version > FORMAT:
-            raise Refused(f"{self.path}: format {version} is newer than this queuectl reads ({FORMAT})")
+            raise Refused(f"{self.place}: format {version} is newer than this queuectl reads ({FORMAT})")
         return uuid
 
     def close(self) -> None:
@@ -88,11 +112,11 @@ class Tree:
         found = self._directories.get(name)
         if found is None:
             try:
-                found = self._directories[name] = Directory(str(self.path / name))
+                found = self._directories[name] = Directory(f"{self.place}/{name}")
             except (FileNotFoundError, NotADirectoryError):
                 raise Refused(
-                    f"{self.path / name}: this directory of the spool is missing",
-                    hint=f"queuectl init {quoted(self.path)}",
+                    f"{self.place}/{name}: this directory of the spool is missing",
+                    hint=f"queuectl init {quoted(self.place)}",
                 ) from None
         return found
 
@@ -117,6 +141,31 @@ class Tree:
     def publish(self, draft: str, place: str, name: str) -> None:
         """Give a draft its name in a directory that holds no jobs."""
         os.rename(draft, name, src_dir_fd=self.directory("tmp").fd, dst_dir_fd=self.directory(place).fd)
+
+    def put_in(self, files: Sequence[tuple[str, bytes]], stamp: str, *, durable: bool = True) -> None:
+        """Put new files, by name and bytes, into `pending/`: all are written first, then all get their names.
+
+        Raises OSError when one cannot be written; then none has been queued.
+        """
+        pending, tmp = self.directory("pending"), self.directory("tmp")
+        at_once = len(files) > 8 and disk.can_sync_file_system()
+        drafts: list[str] = []
+        try:
+            for _, data in files:
+                drafts.append(self.draft_name(stamp))
+                tmp.write_new(drafts[-1], data, durable=durable and not at_once)
+            if at_once and durable:
+                disk.sync_file_system(tmp)
+        except BaseException:
+            self.discard(drafts)
+            raise
+        # CRASH: what has been renamed is queued, the rest is left in tmp/ and swept; enqueue has not said yes.
+        for draft, (target, _) in zip(drafts, files, strict=True):
+            os.rename(draft, target, src_dir_fd=tmp.fd, dst_dir_fd=pending.fd)
+        if durable:
+            pending.sync()
+            if at_once:
+                tmp.sync()
 
     def discard(self, drafts: Iterable[str]) -> None:
         """Delete drafts of ours."""
@@ -211,5 +260,8 @@ class Tree:
         return self.directory("cancel").names()
 
 
+_MARKER_BEGINS, _MARKER_ENDS = f'{{"format":{FORMAT},"uuid":"'.encode(), b'"}\n'
+
+
 def _marker() -> bytes:
-    return msgspec.json.encode({"format": FORMAT, "uuid": os.urandom(16).hex()}) + b"\n"
+    return _MARKER_BEGINS + os.urandom(16).hex().encode() + _MARKER_ENDS

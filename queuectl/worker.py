@@ -14,7 +14,7 @@ from queuectl import attempt, catalog, channel, clock, expiry, names, recovery, 
 from queuectl.admission import Admission
 from queuectl.admission import Report as AdmissionReport
 from queuectl.attempt import CANCELLED, Outcome
-from queuectl.config import Config, environment
+from queuectl.config import Config
 from queuectl.disk import Miss
 from queuectl.errors import BadJobFile, QueuectlError
 from queuectl.executors import Executor
@@ -23,6 +23,7 @@ from queuectl.job import Job, State
 from queuectl.scan import Look, look
 from queuectl.spool import Claim, Spool
 from queuectl.terminal import Terminal
+from queuectl.variables import environment
 
 KEEP_FIRST = 1_024  # candidates that a look keeps at least, so that work begins at once
 KEEP_MOST = 65_536  # and at most; as many as the last list has shown to be of use

@@ -6,10 +6,14 @@ the one form that scripts use most, a plain enqueue, is tried before the parser 
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
 
 from queuectl.cli import quick
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = sys.argv[1:] if arguments is None else arguments
         code = quick.try_enqueue(words)
+        if code is not None and arguments is None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # the kernel tears down faster than the interpreter, and nothing is left to do
         if code is None:
             from queuectl.cli.app import run
 

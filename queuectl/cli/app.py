@@ -13,9 +13,10 @@ from importlib import import_module
 
 import click
 
-from queuectl import __version__, config
+from queuectl import __version__
 from queuectl.cli import failures
 from queuectl.cli.options import Tree, common_options
+from queuectl.variables import variable
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Jobs": {
@@ -112,7 +113,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (None: `sys.argv`) and return its exit code; nothing but a bug gets past it."""
     _open_streams()
     try:
-        if config.variable(_COMPLETE):
+        if variable(_COMPLETE):
             root.main(prog_name="queuectl", complete_var=_COMPLETE)
         words = list(sys.argv[1:] if arguments is None else arguments)
         with root.make_context("queuectl", words) as ctx:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from queuectl import config
 from queuectl.cli.output import note, quoted
 from queuectl.cli.place import SPOOL, nearest_spool
 from queuectl.errors import NotFound, UsageError
+from queuectl.variables import variable
 
 if TYPE_CHECKING:
     from queuectl.queue import Queue
@@ -26,7 +26,7 @@ def named_spool() -> str | None:
     given = ctx.meta.get("queuectl.spool") if ctx else None
     if given == "":
         raise UsageError("--spool names no directory")
-    named = given or config.variable("QUEUECTL_SPOOL")
+    named = given or variable("QUEUECTL_SPOOL")
     return os.path.abspath(named) if named else None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from queuectl import config
+from queuectl.variables import variable
 
 if TYPE_CHECKING:
     from queuectl.job import Job
@@ -137,12 +137,12 @@ def use_colour() -> bool:
     wanted = ctx.meta.get("queuectl.color") if ctx else None
     if wanted in ("always", "never"):
         return bool(wanted == "always")
-    return is_terminal() and not config.variable("NO_COLOR") and config.variable("TERM") != "dumb"
+    return is_terminal() and not variable("NO_COLOR") and variable("TERM") != "dumb"
 
 
 def terminal_width() -> int:
     """Return the columns of the terminal on stdout; COLUMNS wins."""
-    columns = config.variable("COLUMNS") or ""
+    columns = variable("COLUMNS") or ""
     if columns.isascii() and columns.isdigit() and int(columns) > 0:
         return int(columns)
     try:

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from queuectl import config
 from queuectl.errors import UsageError
 from queuectl.job import Job, check
+from queuectl.variables import variable
 
 _MERGED = ("env", "meta")
 
@@ -56,7 +56,7 @@ def copy_variable(word: str) -> tuple[str, str]:
         raise UsageError(f"-e {word!r} is not NAME=VALUE or NAME")
     if equals:
         return name, value
-    copied = config.variable(name)
+    copied = variable(name)
     if copied is None:
         raise UsageError(f"-e {name}: not set in this environment", hint=f"-e {name}=VALUE sets it")
     return name, copied

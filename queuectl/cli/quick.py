@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from queuectl import plain
+from queuectl.cli.place import nearest_spool
+from queuectl.variables import variable
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from queuectl.job import Job
+    from collections.abc import Sequence
 
 _QUIET = ("-q", "--quiet")
 
@@ -53,25 +56,24 @@ def _command(words: list[str]) -> str | list[str] | None:
 
 def _existing(spool: str | None) -> str | None:
     """Return the path of the spool that is meant, if it is there."""
-    from queuectl import config
-    from queuectl.cli.place import MARKER, nearest_spool
-
-    named = spool if spool is not None else config.variable("QUEUECTL_SPOOL")
+    named = spool if spool is not None else variable("QUEUECTL_SPOOL")
     try:
         here = os.getcwd()
     except FileNotFoundError:
         return None
     found = os.path.abspath(named) if named else nearest_spool(here)
-    return found if found and os.path.exists(os.path.join(found, MARKER)) else None
+    return found if found and plain.is_spool(found) else None
 
 
-def _enqueue(path: str, command: str | list[str], *, quiet: bool) -> int:
+def _enqueue(path: str, command: str | list[str], *, quiet: bool) -> int | None:
     from queuectl.errors import QueuectlError
-    from queuectl.intake import Intake
 
     try:
-        queued = Intake(path).enqueue(command)
-        _show(queued, quiet=quiet)
+        queued = plain.enqueue(path, command)
+        if queued is None:
+            return None
+        id, line = queued
+        _show(id + "\n" if quiet else line)
     except (QueuectlError, OSError) as error:
         from queuectl.cli import failures
 
@@ -79,12 +81,9 @@ def _enqueue(path: str, command: str | list[str], *, quiet: bool) -> int:
     return 0
 
 
-def _show(queued: Job, *, quiet: bool) -> None:
-    from msgspec import json
-
-    text = queued.id if quiet else json.encode(queued).decode()
+def _show(text: str) -> None:
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         error.filename = "stdout"

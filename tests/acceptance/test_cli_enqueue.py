@@ -186,3 +186,12 @@ def test_wait_without_a_worker_says_so(cli: Cli) -> None:
         process.kill()
         process.communicate()
     wait_until(lambda: cli.counts()["completed"] == 1)
+
+
+@pytest.mark.parametrize("words", [["true"], ["-q", "true"], ["--", "printf", "x"]])
+def test_a_plain_enqueue_into_a_pipe_loads_little_more_than_the_interpreter_does(cli: Cli, words: list[str]) -> None:
+    told = cli.run("enqueue", *words, env={"PYTHONPROFILEIMPORTTIME": "1"}).stderr
+    loaded = {line.split("|")[-1].strip().split(".")[0] for line in told.splitlines() if "|" in line}
+    assert "queuectl" in loaded
+    assert loaded.isdisjoint({"click", "msgspec", "portalocker", "watchdog", "json", "datetime", "dataclasses"})
+    assert len(cli.files("pending")) == 1
