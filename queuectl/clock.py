@@ -75,9 +75,15 @@ def stamp_to_iso(s: str) -> str:
 
 def iso_to_stamp(text: str) -> str:
     """Turn the spelling of an instant in a job file into that in a file name; raises `UsageError` when it is none."""
-    if not is_iso(text):
-        return stamp(parse_time(text, 0))
-    return f"{text[:4]}{text[5:7]}{text[8:13]}{text[14:16]}{text[17:19]}{text[20:]}"
+    global _turned
+    if text != _turned[0]:
+        ours = is_iso(text)
+        compact = f"{text[:4]}{text[5:7]}{text[8:13]}{text[14:16]}{text[17:19]}{text[20:]}"
+        _turned = text, compact if ours else stamp(parse_time(text, 0))
+    return _turned[1]
+
+
+_turned = "", ""  # the last one: the jobs of one file are all due at one instant
 
 
 _iso: Callable[[str], object] | None = None

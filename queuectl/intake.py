@@ -51,17 +51,20 @@ class Intake:
         """
         return self.enqueue_many([{"command": command, **fields}])[0]
 
-    def enqueue_many(self, jobs: Iterable[Spec], *, progress: Callable[[int], None] | None = None) -> list[Job]:
+    def enqueue_many(
+        self, jobs: Iterable[Spec], *, progress: Callable[[int], None] | None = None, checked: bool = False
+    ) -> list[Job]:
         """Put many jobs in, all or none, in this order; each a job, a command, or a mapping of `enqueue`'s fields.
 
-        `progress` hears how many have been checked. Errors as in `enqueue`; they say which job, counted from 1.
+        `progress` hears how many have been checked; jobs that `job.parse_new` has just read are `checked` already.
+        Errors as in `enqueue`; they say which job, counted from 1.
         """
         now = clock.now()
         fresh: list[Job] = []
         directory = os.getcwd()
         for number, spec in enumerate(jobs, 1):
             try:
-                fresh.append(_fresh(spec, now, directory))
+                fresh.append(_fresh(spec, now, directory, checked=checked))
             except (UsageError, BadJobFile) as error:
                 where = f"job {number}: " if number > 1 else ""
                 raise UsageError(f"{where}{error}", hint=error.hint) from None
@@ -80,13 +83,21 @@ class Intake:
         new = [self._ids.new(now)] if len(nameless) == 1 else ids.batch(len(nameless))
         for found, id in zip(nameless, new, strict=True):
             found.id = id
+        if len(nameless) == len(fresh) and all(found.run_at is None for found in fresh):
+            due_at = clock.iso(now)
+            for found in fresh:
+                found.due_at = due_at
+            return
         # Names of one instant sort by id. Where the ids asked for do not rise, the instant must: the first begin early.
         steps: list[int] = []
         ordered = [found for found in fresh if found.run_at is None]
         for place, found in enumerate(ordered):
             steps.append(steps[-1] + (found.id <= ordered[place - 1].id) if place else 0)
+        due_at, last = "", -1
         for found, step in zip(ordered, steps, strict=True):
-            found.due_at = clock.iso(now - steps[-1] + step)
+            if step != last:
+                due_at, last = clock.iso(now - steps[-1] + step), step
+            found.due_at = due_at
 
     def _submit(self, fresh: list[Job], chosen: list[str], now: int) -> None:
         guard = self._spool.lock_ids() if chosen else -1
@@ -105,10 +116,11 @@ class Intake:
             raise Conflict(f"{id}: a job with this id exists already ({state})", hint=f"queuectl show {id}")
 
 
-def _fresh(spec: Spec, now: int, directory: str) -> Job:
+def _fresh(spec: Spec, now: int, directory: str, *, checked: bool) -> Job:
     """Make a new job of what a caller gave; raises `UsageError`."""
     if isinstance(spec, Job):
-        found = msgspec.structs.replace(spec, history=[])
+        found = spec if checked else msgspec.structs.replace(spec)
+        found.history = []
     elif isinstance(spec, Mapping):
         unknown = [key for key in spec if key not in job_file.PRODUCER_KEYS]
         if unknown:
@@ -117,7 +129,8 @@ def _fresh(spec: Spec, now: int, directory: str) -> Job:
     else:
         found = _convert({"command": spec})
     found.cwd = found.cwd or directory
-    job_file.check(found)
+    if not checked:
+        job_file.check(found)
     found.state, found.attempts, found.rev = State.PENDING, 0, 0
     found.last_error = found.exit = found.exit_code = None
     found.created_at = found.updated_at = clock.iso(now)

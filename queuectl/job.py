@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -146,25 +147,32 @@ def parse_new(data: bytes) -> Job:
 
 def repeated_key(data: bytes) -> str | None:
     """Return a key that one object among the bytes holds twice, or None; for bytes that `parse` accepted."""
-    import json
-
-    class Found(Exception):
-        """Carries the key out of the decoder."""
-
-    def look(pairs: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise Found(key)
-            seen.add(key)
-
+    if data.count(b":") == len(msgspec.json.decode(data)):
+        return None  # each key has a colon, so these are all the keys, and no two are the same
     try:
-        json.loads(data, object_pairs_hook=look)
-    except Found as found:
+        _pairs_reader()(data.decode())
+    except _Twice as found:
         return str(found.args[0])
     except RecursionError:
         raise BadJobFile("nested too deeply") from None
     return None
+
+
+class _Twice(Exception):
+    """Carries a key that stands twice out of the decoder."""
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for place, key in enumerate(keys) if key in keys[:place]))
+
+
+@cache
+def _pairs_reader() -> Callable[[str], object]:
+    import json
+
+    return json.JSONDecoder(object_pairs_hook=_no_key_twice).decode
 
 
 def check(job: Job) -> None:

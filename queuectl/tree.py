@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # an enqueue imports this module, and should import little el
     from typing import Self
 
 FORMAT = 1
+FEW, MANY = 8, 10_000  # new files: up to so many each is synced by itself; beyond so many syncing begins early
 MARKER = "queuectl.json"
 CONFIG = "config.toml"
 PAUSED = "paused"
@@ -148,14 +149,9 @@ class Tree:
         Raises OSError when one cannot be written; then none has been queued.
         """
         pending, tmp = self.directory("pending"), self.directory("tmp")
-        at_once = len(files) > 8 and disk.can_sync_file_system()
         drafts: list[str] = []
         try:
-            for _, data in files:
-                drafts.append(self.draft_name(stamp))
-                tmp.write_new(drafts[-1], data, durable=durable and not at_once)
-            if at_once and durable:
-                disk.sync_file_system(tmp)
+            self._write_drafts(files, stamp, drafts, durable=durable)
         except BaseException:
             self.discard(drafts)
             raise
@@ -164,8 +160,25 @@ class Tree:
             os.rename(draft, target, src_dir_fd=tmp.fd, dst_dir_fd=pending.fd)
         if durable:
             pending.sync()
-            if at_once:
+            if len(files) > FEW:
                 tmp.sync()
+
+    def _write_drafts(
+        self, files: Sequence[tuple[str, bytes]], stamp: str, drafts: list[str], *, durable: bool
+    ) -> None:
+        """Write each file's bytes to a draft in tmp/ and add its name to `drafts`; then all of them are durable."""
+        tmp = self.directory("tmp")
+        at_once = durable and len(files) > FEW and disk.can_sync_file_system()
+        early = disk.EarlySync(tmp) if at_once and len(files) > MANY else None
+        try:
+            for _, data in files:
+                drafts.append(self.draft_name(stamp))
+                tmp.write_new(drafts[-1], data, durable=durable and not at_once)
+        finally:
+            if early:
+                early.end()
+        if at_once:
+            disk.sync_file_system(tmp)
 
     def discard(self, drafts: Iterable[str]) -> None:
         """Delete drafts of ours."""

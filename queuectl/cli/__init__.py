@@ -21,14 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = sys.argv[1:] if arguments is None else arguments
         code = quick.try_enqueue(words)
-        if code is not None and arguments is None:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)  # the kernel tears down faster than the interpreter, and nothing is left to do
         if code is None:
             from queuectl.cli.app import run
 
             code = run(words)
+        if arguments is None:
+            os._exit(code)  # all is written, and the kernel tears down faster than the interpreter
         return code
     except KeyboardInterrupt:  # while modules were still being imported
         return 130

@@ -6,6 +6,7 @@ checks come before the spool is opened, so that a bad job never makes a spool.
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -110,6 +111,7 @@ def _from_file(name: str, other: bool, fields: dict[str, Any], *, lines: bool) -
     if "id" in fields:
         raise click.UsageError("--id names one job; in a file each job has its own")
     under = {"cwd": here(), **fields}
+    gc.disable()  # a file of many jobs makes many objects and hardly any garbage
     return read_jobs(name, lines=lines, finish=lambda job, data: lay_under(job, data, under))
 
 

@@ -29,7 +29,8 @@ def lay_under(job: Job, data: bytes, fields: dict[str, Any]) -> Job:
             setattr(job, name, {**value, **(own or {})})
         elif own is None or (name == "priority" and not _has(data, name)):
             setattr(job, name, value)
-    check(job)
+    if len(fields) > ("cwd" in fields):  # what the job's own bytes say has been checked, and our directory is one
+        check(job)
     return job
 
 

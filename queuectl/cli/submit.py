@@ -43,17 +43,16 @@ def _echo(jobs: list[Job], *, terminal: bool) -> None:
 
 def _queue(queue: Queue, jobs: list[Job]) -> list[Job]:
     if len(jobs) < _BAR_FROM or not sys.stderr.isatty():
-        return queue.enqueue_many(jobs)
+        return queue.enqueue_many(jobs, checked=True)
     from queuectl.cli.progress import Progress
 
     with Progress("Enqueueing") as bar:
-        return queue.enqueue_many(jobs, progress=lambda done: bar(done, len(jobs)))
+        return queue.enqueue_many(jobs, progress=lambda done: bar(done, len(jobs)), checked=True)
 
 
 def _show(jobs: list[Job], *, quiet: bool, as_json: bool) -> None:
     if quiet:
-        for job in jobs:
-            output.line(job.id)
+        output.line("\n".join(job.id for job in jobs))
     elif as_json or not output.is_terminal():
         for job in jobs:
             output.record(job)
