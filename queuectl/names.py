@@ -82,6 +82,31 @@ def is_id(text: str) -> bool:
     return _is_id(text) is not None
 
 
+def are_alike(some: list[str]) -> bool:
+    """Say of thousands of names at once whether all look like waiting jobs' with ids of our own making."""
+    return bool(_joined(some))
+
+
+def common_priority(some: list[str]) -> str:
+    """Return the priority, as a digit, that thousands of names have in common if they are alike, else nothing."""
+    text = _joined(some)
+    return text[_PRIORITY_AT] if text and text[_PRIORITY_AT::_LINE] == text[_PRIORITY_AT] * len(some) else ""
+
+
+def _joined(some: list[str]) -> str:
+    """Return names as lines if each has the length of such a name, and its points where it has them; else nothing."""
+    text = "\n".join(some) + "\n"
+    count = len(some)
+    # One line break in each 44 characters, all at their ends: so each name has 43 characters, those of the marks too.
+    alike = len(text) == count * _LINE and text.count("\n") == count
+    return text if alike and all(text[at::_LINE] == mark * count for at, mark in _MARKS) else ""
+
+
+_PRIORITY_AT = STAMP_LENGTH + 1
+_LINE = STAMP_LENGTH + len(".5.") + 16 + len(SUFFIX) + 1
+_MARKS = ((_LINE - 1, "\n"), (STAMP_LENGTH - 1, "Z"), (STAMP_LENGTH, "."), (_PRIORITY_AT + 1, "."))
+
+
 def id_part(name: str) -> str:
     """Return the id in a canonical name of any kind, fast; nonsense for other names, so check what it finds."""
     return name.split(".", 2)[-1][: -len(SUFFIX)]

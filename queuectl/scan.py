@@ -84,6 +84,10 @@ def _read(spool: Spool, now: int, limit: int) -> Look:
 
 def _sort_out(chunk: list[str], present: str, ready: schedule.Shortlist, soonest: list[str], others: list[str]) -> None:
     """Sort names out by their shape: those that are due, the one that is due next, and the others."""
+    priority = names.common_priority(chunk)
+    if priority and max(chunk) < present:
+        ready.add_alike(chunk, priority)
+        return
     due = [name for name in chunk if name < present and name[18:20] == "Z."]
     ready.add(due)
     if len(due) == len(chunk):

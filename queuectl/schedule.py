@@ -55,6 +55,19 @@ class Shortlist:
         if self._last:
             priority, name = self._last
             ready = [n for n in ready if n[_PRIORITY] > priority or (n < name and n[_PRIORITY] == priority)]
+        self._keep(ready)
+
+    def add_alike(self, ready: list[str], priority: str) -> None:
+        """Take in names that all have this priority."""
+        if self._last:
+            least, name = self._last
+            if priority == least:
+                ready = [n for n in ready if n < name]
+            elif priority < least:
+                return
+        self._keep(ready)
+
+    def _keep(self, ready: list[str]) -> None:
         self._kept += ready
         if len(self._kept) > 4 * self._limit:
             self._cut()

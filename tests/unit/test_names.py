@@ -122,3 +122,41 @@ def test_a_rejected_name_leaves_room_for_its_reason_in_255_bytes(raw: bytes) -> 
 def test_a_rejected_name_keeps_the_bytes_of_the_original_name(raw: bytes) -> None:
     name = names.rejected(STAMP, 7, raw.decode("utf-8", "surrogateescape"))
     assert name.encode("utf-8", "surrogateescape") == f"{STAMP}.7.".encode() + raw
+
+
+PLAIN = [f"20261122T101500{n:03d}Z.5.abcdefgh2345{n:04d}.json" for n in range(300)]
+
+
+def test_names_of_our_own_making_are_alike_and_share_their_priority() -> None:
+    assert (names.are_alike(PLAIN), names.common_priority(PLAIN)) == (True, "5")
+
+
+def test_no_names_are_not_alike() -> None:
+    assert (names.are_alike([]), names.common_priority([])) == (False, "")
+
+
+def test_names_of_two_priorities_are_alike_and_share_none() -> None:
+    mixed = [*PLAIN, PLAIN[0].replace(".5.", ".7.")]
+    assert (names.are_alike(mixed), names.common_priority(mixed)) == (True, "")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "20261122T101500000Z.5.short.json",
+        "x" * 43,
+        "20261122T1015000000.5.abcdefgh23450000.json",
+        "20261122T101500000Z-5.abcdefgh23450000.json",
+        "20261122T101500000Z.5-abcdefgh23450000.json",
+        "20261122T101500000Z.5.abcdefgh2345\n000.json",
+        "",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 150, 300])
+def test_one_odd_name_among_hundreds_is_seen(odd: str, place: int) -> None:
+    some = [*PLAIN[:place], odd, *PLAIN[place:]]
+    assert (names.are_alike(some), names.common_priority(some)) == (False, "")
+
+
+def test_two_odd_names_that_make_up_for_each_others_length_are_seen() -> None:
+    assert not names.are_alike([*PLAIN, PLAIN[0] + "x", PLAIN[1][:-1]])

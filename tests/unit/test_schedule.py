@@ -58,3 +58,18 @@ def test_a_shortlist_does_not_grow_with_what_it_was_given() -> None:
     for number in range(10_000):
         shortlist.add([str(WaitingName(clock.stamp(number), number % 10, "a"))])
         assert len(shortlist._kept) <= 41
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_shortlist_takes_names_of_one_priority_as_it_takes_others(seed: int) -> None:
+    chance = random.Random(seed)
+    chunks = [
+        [f"20261122T1015{chance.randrange(10**5):05d}Z.{priority}.{n:04d}.json" for n in range(chance.randrange(40))]
+        for priority in chance.choices("0123456789", k=12)
+    ]
+    alike, ordinary = schedule.Shortlist(7), schedule.Shortlist(7)
+    for chunk in chunks:
+        if chunk:
+            alike.add_alike(chunk, chunk[0][20])
+        ordinary.add(chunk)
+    assert alike.names() == ordinary.names()
