@@ -97,9 +97,10 @@ def _joined(some: list[str]) -> str:
     """Return names as lines if each has the length of such a name, and its points where it has them; else nothing."""
     text = "\n".join(some) + "\n"
     count = len(some)
-    # One line break in each 44 characters, all at their ends: so each name has 43 characters, those of the marks too.
-    alike = len(text) == count * _LINE and text.count("\n") == count
-    return text if alike and all(text[at::_LINE] == mark * count for at, mark in _MARKS) else ""
+    if count == 0 or text.count("\n") != count:
+        return ""
+    # As many line breaks as names, each at the end of 44 characters: so each name has 43, those of the marks too.
+    return text if all(text[at::_LINE] == mark * count for at, mark in _MARKS) else ""
 
 
 _PRIORITY_AT = STAMP_LENGTH + 1
