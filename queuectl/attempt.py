@@ -21,12 +21,14 @@ from queuectl.job import Job, State
 from queuectl.spool import Claim, Spool
 
 TICK_S = 0.25  # how often a running job's new output is shown
+MEASURE_S = 0.05  # and how often the size of its log is looked at, where that is limited
 RETRY_SETTLE_S = 1.0
 GROUP_POLL_S = 0.02
 CANCELLED = "cancelled"
 STOPPED = "stopped"
 TIMEOUT = "timeout"
 LOST = "lost"
+FLOOD = f"sig{int(signal.SIGXFSZ)}"  # more output than max_log_bytes: the word that the kernel has for it
 NOT_STARTED = "nostart"
 _NEVER = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM)  # waiting would not open this log
 
@@ -60,6 +62,11 @@ class Watched:
     id: str
     log: int
     log_start: int
+    most: int = 0
+
+    def flooded(self, size: int) -> bool:
+        """Say whether a log of this size holds more output of this attempt than it may."""
+        return bool(self.most) and size - self.log_start > self.most
 
 
 class Control(Protocol):
@@ -133,11 +140,14 @@ def execute(
         except CannotStart as error:
             return Outcome(NOT_STARTED, str(error), started, clock.now(), None, None, log_start, log_start)
         timeout = config.job_timeout_sec if found.timeout_s is None else found.timeout_s
-        watched = Watched(execution, control, found.id, log, log_start)
+        watched = Watched(execution, control, found.id, log, log_start, config.max_log_bytes)
         end, asked = _wait(watched, timeout, config.kill_grace_sec)
-        outcome = _outcome(end, asked, timeout, started)
-        outcome.log_start, outcome.log_end = log_start, _size(log, log_start)
-        if outcome.log_end > log_start:
+        log_end = _size(log, log_start)
+        if asked is None and watched.flooded(log_end):
+            asked = FLOOD  # it ended before we saw it; what is too much must not depend on that
+        outcome = _outcome(end, asked, timeout, started, config.max_log_bytes)
+        outcome.log_start, outcome.log_end = log_start, log_end
+        if log_end > log_start:
             control.tick(log, log_start)
         return outcome
     finally:
@@ -166,8 +176,9 @@ def _environment(found: Job, spool: Spool, env: dict[str, str]) -> dict[str, str
 def _wait(watched: Watched, timeout: float, grace: float) -> tuple[Exit, str | None]:
     """Wait for the end of a command; the second part says who ended it, None for the command itself."""
     deadline = clock.monotonic() + timeout if timeout else None
+    tick = MEASURE_S if watched.most else TICK_S
     while True:
-        left = TICK_S if deadline is None else min(TICK_S, deadline - clock.monotonic())
+        left = tick if deadline is None else min(tick, deadline - clock.monotonic())
         end = watched.execution.wait(left, watched.control.fds())
         if end:
             return end, None
@@ -175,6 +186,8 @@ def _wait(watched: Watched, timeout: float, grace: float) -> tuple[Exit, str | N
         asked = watched.control.word(watched.id)
         if asked is None and deadline is not None and clock.monotonic() >= deadline:
             asked = TIMEOUT
+        if asked is None and watched.most and watched.flooded(_size(watched.log, 0)):
+            asked = FLOOD
         if asked:
             return _end_group(watched.execution, grace), asked
 
@@ -194,12 +207,14 @@ def _end_group(execution: Execution, grace: float) -> Exit:
     return end
 
 
-def _outcome(end: Exit, asked: str | None, timeout: float, started: int) -> Outcome:
+def _outcome(end: Exit, asked: str | None, timeout: float, started: int, most: int) -> Outcome:
     error: str | None
     if asked == TIMEOUT:
         word, error = TIMEOUT, f"timeout after {clock.brief(timeout)}"
     elif asked == CANCELLED:
         word, error = CANCELLED, CANCELLED
+    elif asked == FLOOD:
+        word, error = FLOOD, f"more output than max_log_bytes ({most} bytes)"
     elif asked:
         word, error = STOPPED, "stopped with its worker"
     elif end.signal is not None:

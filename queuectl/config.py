@@ -35,6 +35,9 @@ class Config(Struct, frozen=True, kw_only=True):
     durability: str = "full"
     keep_completed: float | None = None
     max_job_bytes: int = 1024 * 1024
+    max_log_bytes: int = 0
+    max_pending: int = 0
+    min_free_bytes: int = 0
     poll_interval_sec: float = 5.0
 
 
@@ -93,13 +96,16 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return read
 
 
-def _size(value: Any) -> int:
-    found = re.fullmatch(r"(\d{1,12}) ?([KMG]i?B?)?", str(value).strip(), re.ASCII | re.IGNORECASE)
-    scale = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
-    size = int(found[1]) * scale[(found[2] or "")[:1].upper()] if found and not isinstance(value, bool) else 0
-    if not 64 <= size <= 2**30:
-        raise UsageError("must be a size from 64 bytes to 1 GiB, such as 65536 or 1 MiB")
-    return size
+def _size(low: int, high: int, says: str) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        found = re.fullmatch(r"(\d{1,16}) ?([KMGT]i?B?)?", str(value).strip(), re.ASCII | re.IGNORECASE)
+        scale = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+        size = int(found[1]) * scale[(found[2] or "")[:1].upper()] if found and not isinstance(value, bool) else -1
+        if not low <= size <= high:
+            raise UsageError(f"must be a size from {says}")
+        return size
+
+    return read
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -113,7 +119,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "log_level": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     "durability": _one_of("full", "relaxed"),
     "keep_completed": _duration_or_none,
-    "max_job_bytes": _size,
+    "max_job_bytes": _size(64, 2**30, "64 bytes to 1 GiB, such as 65536 or 1 MiB"),
+    "max_log_bytes": _size(0, 2**50, "0 (no limit) to 1024 TiB, such as 100 MiB"),
+    "max_pending": _whole(0, 1_000_000_000),
+    "min_free_bytes": _size(0, 2**50, "0 (no limit) to 1024 TiB, such as 1 GiB"),
     "poll_interval_sec": _duration(0.1, 3600),
 }
 

@@ -13,12 +13,16 @@ from typing import Any
 
 import msgspec
 
-from queuectl import clock, ids
+from queuectl import clock, config, ids, names, variables
 from queuectl import job as job_file
-from queuectl.errors import BadJobFile, Conflict, UsageError
+from queuectl.errors import BadJobFile, Conflict, Refused, UsageError
 from queuectl.job import Job, State
 from queuectl.spool import Spool
 
+READ_AGAIN_S = 1.0  # for how long a program goes by the settings that it has read
+FRESH_S = 0.1  # for how long a count of the pending is good, or for 25 times what it cost
+FRESH_COSTS = 25
+CHUNK = 4096
 Spec = Job | str | Sequence[str] | Mapping[str, Any]
 
 
@@ -32,6 +36,8 @@ class Intake:
         """
         self._spool = Spool.create(path) if create else Spool(path)
         self._ids = ids.IdSource()
+        self._most, self._read_at = 0, -READ_AGAIN_S
+        self._pending, self._count_until = 0, 0.0
 
     @property
     def path(self) -> Path:
@@ -47,7 +53,7 @@ class Intake:
         (seconds or `1.5h`), `max_retries`, `backoff_base`, `cwd` (default: the caller's), `env` (laid over the
         worker's), `meta`.
         When this returns the job is durable. Raises `UsageError` for a bad field, `Conflict` for an id that is taken,
-        OSError when the spool cannot be written.
+        `Refused` when `max_pending` jobs wait already, OSError when the spool cannot be written.
         """
         return self.enqueue_many([{"command": command, **fields}])[0]
 
@@ -103,6 +109,7 @@ class Intake:
         guard = self._spool.lock_ids() if chosen else -1
         try:
             self._check_free(chosen)
+            self._check_full(len(fresh))
             self._spool.submit(fresh, now=now)
         finally:
             if guard >= 0:
@@ -114,6 +121,50 @@ class Intake:
             raise Conflict(f"{twice}: this id is asked for twice")
         for id, state in self._spool.taken(frozenset(chosen)).items() if chosen else ():
             raise Conflict(f"{id}: a job with this id exists already ({state})", hint=f"queuectl show {id}")
+
+    def _check_full(self, new: int) -> None:
+        """Refuse jobs beyond `max_pending`.
+
+        RACE: two that enqueue at the same time may both find the last place free; the limit keeps a queue from growing
+        without end, and is not worth a lock around every enqueue.
+        """
+        most = self._limit()
+        if not most or not new:
+            return
+        if clock.monotonic() >= self._count_until or self._pending + new > most:
+            began = clock.monotonic()
+            self._pending = self._count(most - new + 1)
+            ended = clock.monotonic()
+            self._count_until = ended + max(FRESH_S, FRESH_COSTS * (ended - began))
+        if self._pending + new > most:
+            raise Refused(
+                f"the queue is full: {new} more would make more than max_pending ({most}) jobs in pending/",
+                hint="wait until workers have run some, or raise max_pending",
+            )
+        self._pending += new
+
+    def _limit(self) -> int:
+        """Return `max_pending`, 0 when there is none; reads the settings once a second at most."""
+        if clock.monotonic() - self._read_at >= READ_AGAIN_S:
+            text = self._spool.config_text()
+            # Reading TOML costs more than an enqueue, and most spools set no limit. A backslash may hide the key.
+            told = "pending" in text.lower() or "\\" in text
+            own = variables.variable(f"{config.PREFIX}MAX_PENDING")
+            if own is not None:
+                self._most = config.read_value("max_pending", own)
+            else:
+                self._most = config.parse(text).get("max_pending", 0) if told else 0
+            self._read_at = clock.monotonic()
+        return self._most
+
+    def _count(self, enough: int) -> int:
+        """Count the jobs in `pending/`, up to about `enough` of them."""
+        found = 0
+        for chunk in self._spool.directory("pending").chunks(CHUNK):
+            found += sum(map(names.is_drop, chunk))
+            if found >= enough:
+                break
+        return found
 
 
 def _fresh(spec: Spec, now: int, directory: str, *, checked: bool) -> Job:

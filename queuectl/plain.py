@@ -69,7 +69,8 @@ def _limited(path: str) -> bool:
         return True
     try:
         with open(f"{path}/{CONFIG}", "rb") as file:
-            return _LIMITS.encode() in file.read().replace(b"-", b"_")
+            text = file.read().lower().replace(b"-", b"_")
+            return _LIMITS.encode() in text or b"\\" in text  # which may hide it
     except FileNotFoundError:
         return False
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from queuectl import awaiting, catalog, clock, expiry, names, operate, registry
+from queuectl import awaiting, catalog, clock, expiry, names, operate, registry, room
 from queuectl import config as settings
 from queuectl.config import Config
 from queuectl.errors import Conflict, NotFound, Refused, UsageError
@@ -30,7 +30,10 @@ _SHOWN = (State.PENDING, State.PROCESSING, State.COMPLETED, State.FAILED, State.
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The queue at a glance; instants in milliseconds since the epoch, None where there is none."""
+    """The queue at a glance; instants in milliseconds since the epoch, None where there is none.
+
+    `short_of_room` says why workers claim nothing, when less than `min_free_bytes` is free.
+    """
 
     counts: dict[State, int]
     rejected: int
@@ -39,6 +42,8 @@ class Status:
     oldest_pending_at: int | None
     next_run_at: int | None
     next_retry_at: int | None
+    free_bytes: int = 0
+    short_of_room: str | None = None
 
 
 class Queue(Intake):
@@ -97,7 +102,15 @@ class Queue(Intake):
             oldest_pending_at=pending.oldest_ready,
             next_run_at=pending.next_due,
             next_retry_at=failed.oldest_ready or failed.next_due,
+            free_bytes=(free := room.free_bytes(self.path)),
+            short_of_room=room.shortage(free, self._wanted_room()),
         )
+
+    def _wanted_room(self) -> int:
+        try:
+            return self.config().min_free_bytes
+        except (UsageError, Refused, OSError):
+            return 0  # workers keep the settings that they had
 
     def workers(self) -> list[WorkerInfo]:
         """Return the processes that live: workers, and the supervisors above them."""

@@ -79,6 +79,7 @@ class Supervisor:
         self._crew = Crew(self._be_worker, self._forget)
         self._totals = Totals()
         self._left: set[str] = set()
+        self._short = False
         self._listener = Listener({tag: str(spool.path / tag) for tag in (*BUSY, "cancel", ".")})
         self._dispatcher = Dispatcher(spool, self._crew, self._listener, self._forget_all)
         self._registered = -1
@@ -201,6 +202,9 @@ class Supervisor:
         elif verb == "left" and argument not in self._left:
             self._left.add(argument)
             self._say(argument)
+        elif verb in ("short", "room") and self._short != (verb == "short"):
+            self._short = verb == "short"  # each worker notices, and one line is enough
+            self._say(f"No new jobs: {argument}" if self._short else "There is room again: jobs go on")
 
     def _hear_listener(self) -> None:
         for tag, name in self._listener.read():

@@ -20,6 +20,7 @@ from queuectl.errors import BadJobFile, QueuectlError
 from queuectl.executors import Executor
 from queuectl.inbox import Inbox
 from queuectl.job import Job, State
+from queuectl.room import Gauge
 from queuectl.scan import Look, look
 from queuectl.spool import Claim, Spool
 from queuectl.terminal import Terminal
@@ -32,6 +33,7 @@ FRESH_COSTS = 25
 NO_ROOM_S = 1.0
 REPORT_S = 0.1
 TROUBLE_S = 1.0
+NO_ROOM_COSTS = 30  # how much longer than a scan the wait for room is
 
 
 @dataclass(slots=True)
@@ -87,6 +89,8 @@ class Worker:
         self._keep = KEEP_FIRST
         self._scan_cost = 0.0
         self._trouble = ""
+        self._gauge = Gauge(spool.path)
+        self._short = False
 
     # The words of `attempt.Control`.
 
@@ -139,12 +143,24 @@ class Worker:
         if not self._recovered_at:
             self.recover()
             self.look()
-        claim = None if self.spool.paused() else self._claim_next()
+        claim = None if self.spool.paused() or not self._has_room() else self._claim_next()
         if claim is None:
             return False
         self._call_others()
         self._run(claim)
         return True
+
+    def _has_room(self) -> bool:
+        """Say whether the disk has room for another job by the settings, and tell when that changes."""
+        wanted = self.config.min_free_bytes
+        short = self._gauge.short(wanted) if wanted else None
+        if short:
+            wait = max(NO_ROOM_S, NO_ROOM_COSTS * self._scan_cost)
+            self._soonest(clock.now() + round(1000 * wait))  # the supervisor then lets one of us look again
+        if bool(short) != self._short:
+            self._short = bool(short)
+            self._tell("short" if short else "room", short or "")
+        return not short
 
     def _claim_next(self) -> Claim | None:
         if clock.monotonic() > self._plan.stale_at:

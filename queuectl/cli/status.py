@@ -75,6 +75,8 @@ def _lines(now: Status) -> Iterator[str]:
     yield f"Next scheduled: {_moment(now.next_run_at)}"
     if now.paused:
         yield "Paused: yes"
+    if now.short_of_room:
+        yield f"No new jobs: {now.short_of_room}"
 
 
 def active(now: Status) -> int:
@@ -118,6 +120,8 @@ def as_document(queue: Queue) -> dict[str, Any]:
         "dlq_size": counts.get("dead", 0),
         "rejected": now.rejected,
         "paused": now.paused,
+        "free_bytes": now.free_bytes,
+        "short_of_room": now.short_of_room,
         "oldest_pending_at": iso(now.oldest_pending_at),
         "next_retry_at": iso(now.next_retry_at),
         "next_run_at": iso(now.next_run_at),

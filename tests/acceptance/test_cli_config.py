@@ -17,6 +17,9 @@ DEFAULTS = {
     "durability": "full",
     "keep_completed": "none",
     "max_job_bytes": "1048576",
+    "max_log_bytes": "0",
+    "max_pending": "0",
+    "min_free_bytes": "0",
     "poll_interval_sec": "5",
 }
 KEYS_HINT = "hint: keys: " + " ".join(DEFAULTS)

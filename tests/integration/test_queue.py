@@ -14,7 +14,8 @@ import pytest
 from hand import Hand
 
 import queuectl
-from queuectl import awaiting, clock, names
+from queuectl import awaiting, clock, intake, names
+from queuectl.disk import Directory
 from queuectl.errors import AmbiguousId, Conflict, NotFound, Refused, TimedOut, UsageError
 from queuectl.job import Job, State
 from queuectl.queue import Queue
@@ -802,3 +803,72 @@ def test_a_job_whose_history_has_outgrown_the_limit_for_drops_goes_on(queue: Que
         hand.run()
     assert (queue.get("a").state, queue.get("a").attempts) == (State.DEAD, 9)
     assert next((queue.path / "dead").iterdir()).stat().st_size > 600
+
+
+# max_pending.
+
+
+def test_one_program_never_puts_more_into_the_queue_than_may_wait(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it counts but now and then."""
+    monkeypatch.setattr(intake, "FRESH_S", 3600.0)
+    queue.set_config("max_pending", "5")
+    for _ in range(5):
+        queue.enqueue("true")
+    with pytest.raises(Refused, match=r"more than max_pending \(5\)"):
+        queue.enqueue("true")
+    assert queue.counts()[State.PENDING] == 5
+
+
+def test_a_queue_is_counted_anew_before_anything_is_refused(
+    queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "FRESH_S", 3600.0)
+    queue.set_config("max_pending", "2")
+    for _ in range(2):
+        queue.enqueue("true")
+    hand.run()
+    queue.enqueue("true")
+    assert queue.counts()[State.PENDING] == 2
+
+
+def test_a_program_that_runs_long_takes_up_a_changed_limit(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.enqueue("true")
+    queue.set_config("max_pending", "1")
+    monkeypatch.setattr(intake, "READ_AGAIN_S", 0.0)
+    with pytest.raises(Refused):
+        queue.enqueue("true")
+
+
+def test_without_a_limit_nobody_counts(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Directory, "chunks", lambda *_: pytest.fail("counted"))
+    queue.enqueue("true")
+    assert queue.counts()[State.PENDING] == 1
+
+
+def test_counting_ends_when_enough_has_been_seen(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.set_config("max_pending", "10")
+    monkeypatch.setattr(intake, "CHUNK", 5)
+    for number in range(100):
+        (queue.path / "pending" / f"{number}.json").write_text('{"command": "true"}')
+    seen = []
+    real = Directory.chunks
+
+    def chunks(self: Directory, size: int) -> Iterator[list[str]]:
+        for chunk in real(self, size):
+            seen.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(Directory, "chunks", chunks)
+    with pytest.raises(Refused):
+        queue.enqueue("true")
+    assert sum(seen) == 10
+
+
+def test_a_retry_is_not_held_up_by_a_full_queue(queue: Queue, hand: Hand) -> None:
+    queue.enqueue("false", id="a", max_retries=0)
+    hand.run()
+    queue.set_config("max_pending", "1")
+    queue.enqueue("true")
+    assert queue.retry("a").state is State.PENDING

@@ -22,6 +22,9 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "durability": st.sampled_from(["full", "relaxed"]),
     "keep_completed": st.floats(0, 3e9),
     "max_job_bytes": st.integers(64, 2**30),
+    "max_log_bytes": st.integers(0, 2**50),
+    "max_pending": st.integers(0, 10**9),
+    "min_free_bytes": st.integers(0, 2**50),
     "poll_interval_sec": st.floats(0.1, 3600),
 }
 settings_made = st.sampled_from(KEYS).flatmap(lambda key: st.tuples(st.just(key), VALID[key]))
@@ -40,6 +43,9 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         durability="full",
         keep_completed=None,
         max_job_bytes=1_048_576,
+        max_log_bytes=0,
+        max_pending=0,
+        min_free_bytes=0,
         poll_interval_sec=5.0,
     )
 
@@ -139,6 +145,11 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
         ("max_job_bytes", "2 MiB", 2_097_152),
         ("max_job_bytes", "64k", 65_536),
         ("max_job_bytes", "1G", 2**30),
+        ("max_log_bytes", "0", 0),
+        ("max_log_bytes", "100 MiB", 104_857_600),
+        ("min_free_bytes", "2T", 2**41),
+        ("min_free_bytes", str(2**50), 2**50),
+        ("max_pending", "0", 0),
         ("poll_interval_sec", "100ms", 0.1),
     ],
 )
@@ -179,6 +190,10 @@ def test_a_value_is_read_as_people_write_it(name: str, text: str, value: Any) ->
         ("max_job_bytes", "2G", "must be a size"),
         ("max_job_bytes", "1.5M", "must be a size"),
         ("max_job_bytes", True, "must be a size"),
+        ("max_log_bytes", "-1", "must be a size from 0 (no limit)"),
+        ("max_log_bytes", "none", "must be a size from 0 (no limit)"),
+        ("min_free_bytes", "10%", "must be a size from 0 (no limit)"),
+        ("max_pending", "-1", "must be 0 to 1000000000"),
         ("poll_interval_sec", "0", "must be 0.1 to 3600 seconds"),
         ("poll_interval_sec", "2h", "must be 0.1 to 3600 seconds"),
     ],
