@@ -5,6 +5,7 @@ Goes by the times in the names and deletes nothing else: a job that is held, or 
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -38,7 +39,10 @@ def purge(spool: Spool, places: Iterable[str], *, before: int, dry_run: bool) ->
 
 
 def _purge_rejected(spool: Spool, name: str, dry_run: bool) -> int:
-    """Delete a rejected file with its reason; counts the file, not the reason."""
+    """Delete a rejected file with its reason; counts the file, not the reason. A directory is not ours to delete."""
+    status = spool.directory("rejected").lstat(name)
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        return 0
     if name.endswith(".why") and spool.directory("rejected").lstat(name[:-4]):
         return 0
     if dry_run:

@@ -21,7 +21,7 @@ from queuectl.job import Job, State
 from queuectl.spool import READ_ORDER
 
 if TYPE_CHECKING:
-    from queuectl.doctor import Finding
+    from queuectl.checks import Finding
     from queuectl.expiry import Purged
     from queuectl.registry import WorkerInfo
 
@@ -236,6 +236,16 @@ class Queue(Intake):
         Raises `TimedOut` after `timeout` seconds.
         """
         return registry.stop(self._spool, now=now, timeout=timeout, progress=progress)
+
+
+def diagnose(path: str | os.PathLike[str], *, repair: bool = False) -> list[Finding]:
+    """Check the spool at `path` as `Queue.doctor` does, even one whose marker keeps it from being opened.
+
+    Raises `NotFound` when nothing there looks like a spool.
+    """
+    from queuectl import doctor
+
+    return doctor.diagnose(path, repair=repair)
 
 
 def _state(word: State | str) -> State:

@@ -40,15 +40,15 @@ def recover(spool: Spool, config: Config, control: Control, admission: Admission
         if name.startswith("."):
             continue
         try:
-            _recover(spool, name, config, control, done)
+            recover_one(spool, name, config, control, done)
         except BadJobFile as error:
             report = admission.refuse_canonical("processing", name, error, clock.now())
             done.rejected += report.rejected
     return done
 
 
-def _recover(spool: Spool, name: str, config: Config, control: Control, done: Recovered) -> None:
-    """Settle one file, if it is an orphan; raises `BadJobFile` when nothing can be made of it."""
+def recover_one(spool: Spool, name: str, config: Config, control: Control, done: Recovered) -> None:
+    """Settle one file of `processing/`, if it is an orphan; raises `BadJobFile` when nothing can be made of it."""
     claim = spool.take_orphan(name, limit=catalog.MAX_BYTES)
     if isinstance(claim, Miss):
         return
@@ -88,7 +88,7 @@ def stale_drafts(spool: Spool, now: int) -> list[str]:
         status = directory.lstat(name)
         if status is not None and stat.S_ISREG(status.st_mode):
             old = now - status.st_ctime_ns // 1_000_000 >= STALE_DRAFT_MS
-            if old and not registry.is_alive(_writer(name)):
+            if old and not registry.is_alive(writer(name)):
                 found.append(name)
     return found
 
@@ -104,7 +104,7 @@ def sweep(spool: Spool, now: int) -> int:
     return swept
 
 
-def _writer(draft: str) -> int:
+def writer(draft: str) -> int:
     """Return the pid in a draft's name, 0 when there is none."""
     parts = draft.split(".")
     return int(parts[1]) if len(parts) > 2 and parts[1].isascii() and parts[1].isdigit() and len(parts[1]) < 10 else 0

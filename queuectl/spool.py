@@ -215,6 +215,17 @@ class Spool(Tree):
         finally:
             claim.close()
 
+    def put_back(self, place: str, name: str, ended: Job) -> bool:
+        """Give a job that has ended, locked by the caller, the place and name of its JSON; False when that is taken."""
+        # CRASH: one rename, so that at no instant may it be taken for lost and run again.
+        source, (final, target) = self.directory(place), final_place(ended)
+        if self.directory(final).lstat(target) is not None:
+            return False
+        os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=self.directory(final).fd)
+        self.directory(final).sync()
+        source.sync()
+        return True
+
     def remove(self, place: str, name: str) -> bool:
         """Delete a job's file and its log; False when it is gone, busy or not a job's file."""
         directory = self.directory(place)

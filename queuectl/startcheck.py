@@ -27,9 +27,9 @@ def check(spool: Spool, *, force: bool = False) -> list[str]:
         problem = open_to_others(path)
         if problem:
             raise problem
-    warnings = _file_system(spool.path, force)
+    warnings = on_trusted_disk(spool.path, force=force)
     spool.probe(clock.stamp(clock.now()))
-    _second_lock(spool)
+    second_lock(spool)
     return warnings
 
 
@@ -78,7 +78,8 @@ def file_system(path: Path) -> str:
     return ""
 
 
-def _file_system(path: Path, force: bool) -> list[str]:
+def on_trusted_disk(path: Path, *, force: bool) -> list[str]:
+    """Return what is to be said of a path's file system; raises `Refused` for one of other machines."""
     kind = file_system(path)
     if kind in _NETWORK or kind.startswith("fuse"):
         if not force:
@@ -92,7 +93,7 @@ def _file_system(path: Path, force: bool) -> list[str]:
     return []
 
 
-def _second_lock(spool: Spool) -> None:
+def second_lock(spool: Spool) -> None:
     """Check that a second lock on one file is refused, on which everything rests."""
     first, second = spool.open_lock(), spool.open_lock()
     try:

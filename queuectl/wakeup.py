@@ -80,6 +80,18 @@ class Watch:
             os.close(self._out)
 
 
+def why_unavailable(path: str) -> str | None:
+    """Say why the system has no notification to give for a directory; None when it has."""
+    watch = Watch()
+    try:
+        watch.arm({"": path})
+    except WatchUnavailable as error:
+        return str(error)
+    finally:
+        watch.close()
+    return None
+
+
 def split(event: bytes) -> tuple[str, str]:
     """Return the (tag, name) of an event as it comes out of the pipe."""
     tag, _, name = event.partition(b"/")

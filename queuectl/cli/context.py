@@ -50,13 +50,25 @@ def open_queue(*, create: bool = False) -> Queue:
     if found is not None:
         return Queue(found)
     if not create:
-        raise NotFound(
-            f"no spool: neither {start} nor a directory above it has one",
-            hint="the first queuectl enqueue makes ./spool; --spool DIR names another",
-        )
+        raise _no_spool(start)
     queue = Queue(os.path.join(start, SPOOL), create=True)
     note(f"made the spool {queue.path}")
     return queue
+
+
+def spool_path() -> str:
+    """Return the path of the spool that this command line means, without opening it."""
+    found = named_spool() or nearest_spool(here())
+    if found is None:
+        raise _no_spool(here())
+    return found
+
+
+def _no_spool(start: str) -> NotFound:
+    return NotFound(
+        f"no spool: neither {start} nor a directory above it has one",
+        hint="the first queuectl enqueue makes ./spool; --spool DIR names another",
+    )
 
 
 def _open_named(path: str) -> Queue:

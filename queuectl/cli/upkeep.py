@@ -8,7 +8,7 @@ import click
 
 from queuectl import clock
 from queuectl.cli import output
-from queuectl.cli.context import here, named_spool, open_queue
+from queuectl.cli.context import here, named_spool, open_queue, spool_path
 from queuectl.cli.options import DURATION, Verb, json_option
 from queuectl.cli.place import SPOOL
 from queuectl.errors import NotFound
@@ -74,14 +74,18 @@ def purge(completed: bool, dead: bool, rejected: bool, older_than: float | None,
 def doctor(repair: bool, as_json: bool) -> None:
     r"""Check the whole spool and explain each finding.
 
+    It may run beside working workers. --repair does what a worker would do by itself and moves the rest to rejected/.
     Exits 1 when something is found and not repaired.
 
     \b
       queuectl doctor
       queuectl doctor --repair
+      queuectl doctor --json | jq -r '.[].path'
     """
-    queue = open_queue()
-    findings = queue.doctor(repair=repair)
+    from queuectl.queue import diagnose
+
+    path = spool_path()
+    findings = diagnose(path, repair=repair)
     if as_json:
         output.document(findings)
     elif not output.is_terminal():
@@ -92,6 +96,6 @@ def doctor(repair: bool, as_json: bool) -> None:
             output.line(f"{output.shown(finding.path)}\n  {output.shown(finding.meaning)}")
             output.line("  Repaired." if finding.repaired else f"  {output.shown(finding.remedy)}")
     if not findings and not as_json:
-        output.note(f"{queue.path}: nothing to report")
+        output.note(f"{path}: nothing to report")
     if any(not finding.repaired for finding in findings):
         raise click.exceptions.Exit(1)

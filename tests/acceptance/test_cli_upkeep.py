@@ -119,6 +119,21 @@ def break_job(cli: Cli) -> str:
     return str(path)
 
 
+def lose_log(cli: Cli) -> str:
+    (cli.spool / "logs" / "nobody.log").touch()
+    return str(cli.spool / "logs" / "nobody.log")
+
+
+def break_marker(cli: Cli) -> str:
+    (cli.spool / "queuectl.json").write_text('{"format": 9, "uuid": "x"}')
+    return str(cli.spool / "queuectl.json")
+
+
+def lose_marker(cli: Cli) -> str:
+    (cli.spool / "queuectl.json").unlink()
+    return str(cli.spool / "queuectl.json")
+
+
 def odd_name(cli: Cli) -> str:
     path = cli.spool / "completed" / "notes.txt"
     path.write_text("mine")
@@ -144,7 +159,9 @@ def orphan(cli: Cli) -> str:
 def twice(cli: Cli) -> str:
     cli.enqueue("true", "--id", "same", "--run-at", "2099-01-01T00:00:00Z")
     path = cli.spool / "dead" / "20200101T000000000Z.1.same.json"
-    path.write_text('{"command": "true", "id": "same", "state": "dead"}')
+    path.write_text(
+        '{"command": "true", "id": "same", "state": "dead", "exit": "1", "updated_at": "2020-01-01T00:00:00Z"}'
+    )
     return str(path)
 
 
@@ -157,10 +174,13 @@ DAMAGE: list[tuple[Callable[[Cli], str], str, bool]] = [
     (break_job, "not readable as a job", True),
     (lose_directory, "a directory of the spool is missing", True),
     (stale_request, "asks to cancel a job that is not running", True),
-    (odd_name, "not a name that queuectl gives, so nobody looks at it", False),
+    (odd_name, "not a name that queuectl gives, so nobody looks at it", True),
     (open_directory, "writable by others, who could run commands as ", False),
-    (orphan, "its worker died; the attempt is lost", False),
-    (twice, "the same id as ", False),
+    (orphan, "its worker died; the attempt is lost", True),
+    (twice, "the same id as ", True),
+    (lose_log, "the log of a job that is not here", True),
+    (break_marker, "format 9 is newer than this queuectl reads", False),
+    (lose_marker, "missing, so this is no spool to any command", False),
 ]
 
 
@@ -191,14 +211,19 @@ def test_doctor_as_json_is_one_array_of_findings(cli: Cli) -> None:
     done = cli.run("doctor", "--json")
     (finding,) = json.loads(done.stdout)
     assert (done.returncode, finding["path"], finding["repaired"]) == (1, path, False)
-    assert finding["meaning"] == "not readable as a job"
+    assert finding["meaning"].startswith("not readable as a job: ")
+    assert list(finding) == ["kind", "path", "meaning", "remedy", "repaired"]
     assert finding["remedy"].startswith("queuectl doctor --repair")
 
 
 def test_doctor_on_a_terminal_gives_each_finding_its_lines(cli: Cli) -> None:
     path = odd_name(cli)
     lines = shown(cli, "doctor").splitlines()
-    assert lines == [path, "  not a name that queuectl gives, so nobody looks at it", "  move it away"]
+    assert lines == [
+        path,
+        "  not a name that queuectl gives, so nobody looks at it",
+        "  move it away; in pending/, a drop needs a name that ends in .json",
+    ]
 
 
 def test_doctor_beside_working_workers_reports_nothing(cli: Cli) -> None:
