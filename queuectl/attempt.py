@@ -295,7 +295,7 @@ def settle(spool: Spool, claim: Claim, config: Config, control: Control) -> bool
                 reason = errno.errorcode.get(error.errno or 0, "?")
                 control.say(f"Cannot record job {claim.job.id} ({reason}: {error.strerror}); trying again every second")
             told = True
-            if control.word(claim.job.id) == STOPPED:
+            if control.word(claim.job.id) == STOPPED or spool.deleted():
                 control.say(f"Job {claim.job.id} is left for recovery, its result unrecorded")
                 claim.close()
                 return False

@@ -131,6 +131,10 @@ class Tree:
         except OSError:
             return False
 
+    def deleted(self) -> bool:
+        """Say whether a directory that was opened has been deleted, so that nothing can be written to it ever again."""
+        return any(os.fstat(directory.fd).st_nlink == 0 for directory in self._directories.values())
+
     def draft_name(self, stamp: str) -> str:
         """Return a new name for a file that is being written in tmp/."""
         self._serial += 1

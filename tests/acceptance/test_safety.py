@@ -243,6 +243,17 @@ def test_idle_workers_of_a_spool_that_is_deleted_stop(cli: Cli) -> None:
     cli.spool.mkdir()
 
 
+def test_workers_whose_spool_is_deleted_while_a_job_runs_let_it_finish_and_end(cli: Cli) -> None:
+    cli.put("one", f"{HOLD}; touch finished")
+    with cli.workers("--count", "2") as supervisor:
+        wait_until((cli.cwd / "up.one").exists)
+        shutil.rmtree(cli.spool)
+        (cli.cwd / "go").touch()
+        assert supervisor.wait(PATIENCE_S) == 6
+    assert (cli.cwd / "finished").exists()
+    cli.spool.mkdir()
+
+
 def test_workers_do_not_take_another_spool_at_the_same_path_for_theirs(cli: Cli, tmp_path: Path) -> None:
     with cli.workers() as supervisor:
         cli.spool.rename(tmp_path / "moved")
