@@ -27,6 +27,7 @@ PRODUCER_KEYS = (
     *("max_retries", "backoff_base", "cwd", "env", "meta"),
 )
 
+MAX_COUNT = 999_999_999  # the nine digits of a revision in a name
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
@@ -139,10 +140,18 @@ def parse(data: bytes) -> Job:
 def parse_new(data: bytes) -> Job:
     """Read a job that a producer wrote: as `parse`, and no key may stand twice."""
     job = parse(data)
+    check_room(job)
     twice = repeated_key(data)
     if twice is not None:
         raise BadJobFile(f"key {twice!r} stands twice")
     return job
+
+
+def check_room(job: Job) -> None:
+    """Check that one more attempt can be counted; raises `BadJobFile`, for its record would be readable to nobody."""
+    for field, value in (("rev", job.rev), ("attempts", job.attempts)):
+        if value >= MAX_COUNT:
+            raise BadJobFile(f"{field} {value} leaves no room to count on")
 
 
 def repeated_key(data: bytes) -> str | None:

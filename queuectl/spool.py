@@ -119,6 +119,7 @@ class Spool(Tree):
             return fd
         try:
             found = self._parse(fd, place, name, limit)
+            job.check_room(found)
             target = str(names.RunningName(clock.stamp(now), found.rev + 1, found.id))
             os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=processing.fd)
             # RACE: a foreign mv may have put another file under the name meanwhile; it is then an orphan of ours.

@@ -212,3 +212,9 @@ def test_a_second_name_of_a_file_elsewhere_is_admitted_and_the_other_name_stays(
     admit()
     assert queue.get("linked").command == "true"
     assert (tmp_path / "mine.json").read_text() == '{"command": "true", "id": "linked"}'
+
+
+@pytest.mark.parametrize("field", ["rev", "attempts"])
+def test_a_drop_whose_counters_cannot_go_on_is_rejected(spool: Spool, admit: Any, field: str) -> None:
+    drop(spool, "a.json", f'{{"command": "x", "{field}": 999999999}}')
+    assert admit().rejected == [("a.json", f"{field} 999999999 leaves no room to count on")]

@@ -202,6 +202,14 @@ def test_a_file_that_is_larger_than_the_limit_is_not_claimed(spool: Spool) -> No
     assert names(spool) == [f"pending/{name}"]
 
 
+@pytest.mark.parametrize("field", ["rev", "attempts"])
+def test_a_job_whose_counters_cannot_go_on_is_not_claimed(spool: Spool, field: str) -> None:
+    name = put(spool, **{field: job.MAX_COUNT})
+    with pytest.raises(BadJobFile, match=f"{field} 999999999"):
+        spool.claim("pending", name, now=NOW, limit=LIMIT, durable=True)
+    assert names(spool) == [f"pending/{name}"]
+
+
 def test_a_file_of_exactly_the_limit_is_claimed(spool: Spool) -> None:
     name = put(spool, meta={"x": "y" * 100_000})
     limit = (spool.path / "pending" / name).stat().st_size
