@@ -72,6 +72,8 @@ def load(tree: Tree, state: State, name: str) -> Job | None:
     except OSError:
         return None
     try:
+        if os.fstat(fd).st_size > MAX_BYTES:
+            return None
         found = take_identity(job.parse(disk.read(fd, MAX_BYTES)), state, name)
     except (BadJobFile, OSError):
         return None

@@ -139,10 +139,9 @@ class Spool(Tree):
         return Claim(found, target, fd)
 
     def _parse(self, fd: int, place: str, name: str, limit: int) -> Job:
-        data = disk.read(fd, limit)
-        if len(data) > limit:
+        if os.fstat(fd).st_size > limit:
             raise BadJobFile(f"larger than {limit} bytes")
-        found = job.parse(data)
+        found = job.parse(disk.read(fd, limit))
         take_identity(found, State(place), name)
         return found
 

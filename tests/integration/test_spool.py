@@ -202,6 +202,14 @@ def test_a_file_that_is_larger_than_the_limit_is_not_claimed(spool: Spool) -> No
     assert names(spool) == [f"pending/{name}"]
 
 
+def test_a_file_that_says_it_is_too_large_is_not_read(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    (spool.path / "pending" / f"{STAMP}.5.a.json").touch()
+    os.truncate(spool.path / "pending" / f"{STAMP}.5.a.json", 2**40)
+    monkeypatch.setattr(os, "pread", None)
+    with pytest.raises(BadJobFile, match="larger than"):
+        spool.claim("pending", f"{STAMP}.5.a.json", now=NOW, limit=2**30, durable=True)
+
+
 @pytest.mark.parametrize("field", ["rev", "attempts"])
 def test_a_job_whose_counters_cannot_go_on_is_not_claimed(spool: Spool, field: str) -> None:
     name = put(spool, **{field: job.MAX_COUNT})
