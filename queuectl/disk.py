@@ -129,6 +129,8 @@ class Directory:
             fd = os.open(name, _OPEN, dir_fd=self.fd)
         except FileNotFoundError:
             return Miss.GONE
+        except BlockingIOError:
+            return Miss.BUSY  # somebody has a lease on it, as Samba takes them: F_SETLEASE in fcntl(2)
         except OSError as error:
             if error.errno in _SPECIAL:
                 return Miss.SPECIAL
