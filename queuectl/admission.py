@@ -21,6 +21,7 @@ from queuectl.spool import Spool
 
 YOUNG_MS = 10_000
 BUSY_MS = 100
+LONGEST_WHY = 300
 
 
 @dataclass(slots=True)
@@ -138,6 +139,8 @@ class Admission:
             self._reject(place, name, str(error), now, report)
 
     def _reject(self, place: str, name: str, why: str, now: int, report: Report) -> None:
+        if len(why) > LONGEST_WHY:  # it may quote the file
+            why = f"{why[: LONGEST_WHY // 2]} … {why[-LONGEST_WHY // 3 :]}"
         if self._spool.reject(place, name, why, now=now):
             report.rejected.append((name, why))
 

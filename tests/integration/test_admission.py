@@ -218,3 +218,12 @@ def test_a_second_name_of_a_file_elsewhere_is_admitted_and_the_other_name_stays(
 def test_a_drop_whose_counters_cannot_go_on_is_rejected(spool: Spool, admit: Any, field: str) -> None:
     drop(spool, "a.json", f'{{"command": "x", "{field}": 999999999}}')
     assert admit().rejected == [("a.json", f"{field} 999999999 leaves no room to count on")]
+
+
+@pytest.mark.parametrize("field", ["priority", "cwd", "run_at", "state"])
+def test_the_reason_for_a_rejection_is_short_whatever_it_quotes(spool: Spool, field: str) -> None:
+    drop(spool, "a.json", f'{{"command": "x", "{field}": "{"long" * 10_000}", "{"key" * 10_000}": 1}}')
+    ((_, why),) = Admission(spool, limit=100_000).admit(["a.json"], clock.now()).rejected
+    (kept,) = (spool.path / "rejected").glob("*.why")
+    assert kept.read_text() == f"{why}\n"
+    assert len(why) < 300
