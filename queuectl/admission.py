@@ -7,6 +7,7 @@ where it is.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from queuectl.spool import Spool
 YOUNG_MS = 10_000
 BUSY_MS = 100
 LONGEST_WHY = 300
+STUCK = (errno.EPERM, errno.EBUSY)  # a file that nobody may rename (chattr +i), a mount point
 
 
 @dataclass(slots=True)
@@ -141,8 +143,11 @@ class Admission:
     def _reject(self, place: str, name: str, why: str, now: int, report: Report) -> None:
         if len(why) > LONGEST_WHY:  # it may quote the file
             why = f"{why[: LONGEST_WHY // 2]} … {why[-LONGEST_WHY // 3 :]}"
-        if self._spool.reject(place, name, why, now=now):
-            report.rejected.append((name, why))
+        try:
+            if self._spool.reject(place, name, why, now=now):
+                report.rejected.append((name, why))
+        except OSError as error:
+            report.left += self.stuck(place, name, error)
 
     def _settle(self, accepted: list[_Drop], now: int, report: Report) -> None:
         """Give accepted drops their canonical names, asked-for ids under the lock that enqueue takes too."""
@@ -174,6 +179,14 @@ class Admission:
                     taken[wanted] = "pending"
         except FileNotFoundError:
             return  # RACE: a foreign mv took it back
+        except OSError as error:
+            report.left += self.stuck("pending", drop.name, error)
+
+    def stuck(self, place: str, name: str, error: OSError) -> list[tuple[str, str]]:
+        """Return what to tell of a file that cannot be renamed, or raise: it must not keep others from running."""
+        if error.errno not in STUCK:
+            raise error
+        return [(f"{place}/{name}", f"it cannot be moved ({error.strerror})")]
 
     def refuse_canonical(self, place: str, name: str, error: BadJobFile, now: int) -> Report:
         """Reject a file whose name is canonical and whose bytes are not a job, unless it may still be being written."""

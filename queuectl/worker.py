@@ -190,6 +190,9 @@ class Worker:
         except BadJobFile as error:
             self._heed(self._admission.refuse_canonical(place, name, error, now), now)
             return None
+        except OSError as error:
+            self._heed(AdmissionReport(left=self._admission.stuck(place, name, error)), now)
+            return None
         if claim is Miss.BUSY:
             self._soonest(now + 100)
         elif claim is Miss.SPECIAL:
