@@ -14,3 +14,26 @@ def cli(tmp_path: Path) -> Cli:
     made = Cli(tmp_path / "spool", work)
     made.ok("init", str(made.spool), spool=False)
     return made
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="attack for minutes rather than seconds")
+
+
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether the attacks are to take their time."""
+    return bool(request.config.getoption("--thorough"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how much the attacks have tried."""
+    lines = set()
+    for report in (report for word in ("passed", "failed") for report in terminalreporter.stats.get(word, [])):
+        tried = dict(report.user_properties).get("tried")
+        if tried:
+            lines.add(f"{report.nodeid.rpartition('::')[2]}: {tried}")
+    if lines:
+        terminalreporter.section("tried by attacks")
+    for line in sorted(lines):
+        terminalreporter.write_line(line)
