@@ -108,7 +108,11 @@ def _change(
     found.rev += 1
     found.state = target
     found.updated_at = clock.iso(now)
-    spool.settle(claim, now=now, durable=True)
+    try:
+        spool.settle(claim, now=now, durable=True)
+    except BaseException:
+        claim.close()  # or a program that lives on would hold the job for ever; now it is an orphan, and recovered
+        raise
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import re
@@ -14,11 +15,12 @@ import pytest
 from hand import Hand
 
 import queuectl
-from queuectl import awaiting, clock, intake, names
+from queuectl import awaiting, clock, disk, intake, names
 from queuectl.disk import Directory
 from queuectl.errors import AmbiguousId, Conflict, NotFound, Refused, TimedOut, UsageError
 from queuectl.job import Job, State
 from queuectl.queue import Queue
+from queuectl.spool import Claim
 
 NOW = 1_800_000_000_000
 
@@ -872,3 +874,27 @@ def test_a_retry_is_not_held_up_by_a_full_queue(queue: Queue, hand: Hand) -> Non
     queue.set_config("max_pending", "1")
     queue.enqueue("true")
     assert queue.retry("a").state is State.PENDING
+
+
+def test_a_retry_that_the_disk_refuses_does_not_keep_the_job_locked(
+    queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = queue.enqueue("false", max_retries=0).id
+    hand.fail()
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write", raises(OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            queue.retry(id)
+    (name,) = (path.name for path in (queue.path / "processing").iterdir())
+    orphan = hand.spool.take_orphan(name, limit=1000)
+    assert isinstance(orphan, Claim)
+    orphan.close()
+
+
+def raises(error: Exception) -> Any:
+    """Return a function that raises this."""
+
+    def call(*_: Any, **__: Any) -> None:
+        raise error
+
+    return call
