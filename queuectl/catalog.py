@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queuectl import clock, disk, job, names
 from queuectl.errors import AmbiguousId, BadJobFile, NotFound
 from queuectl.job import Job, State
-from queuectl.spool import READ_ORDER, read_name, take_identity
+from queuectl.spool import READ_ORDER, READ_TWICE, read_name, take_identity
 from queuectl.tree import Tree
 
 MAX_BYTES = 2**30
@@ -112,7 +112,7 @@ def find(tree: Tree, prefixes: Collection[str]) -> dict[str, tuple[State, str]]:
     hits: dict[str, dict[str, tuple[State, str]]] = {prefix: {} for prefix in wanted}
     exact = frozenset(wanted)
     lengths = sorted({len(prefix) for prefix in wanted})
-    for state in (*READ_ORDER, State.FAILED, State.PENDING):
+    for state in READ_TWICE:
         for name in tree.directory(state).listing():
             id = names.id_part(name)
             for length in lengths:

@@ -21,6 +21,8 @@ from queuectl.tree import Tree
 
 # A moving job is seen twice in this order, never missed.
 READ_ORDER = (State.PENDING, State.FAILED, State.PROCESSING, State.COMPLETED, State.DEAD)
+# A job on its way back to an earlier directory, through processing/, is met in the second look at those three.
+READ_TWICE = (*READ_ORDER, State.PROCESSING, State.FAILED, State.PENDING)
 WAITING = (State.PENDING, State.FAILED)
 
 
@@ -72,8 +74,7 @@ class Spool(Tree):
     def taken(self, ids: Collection[str]) -> dict[str, str]:
         """Return those of `ids` that jobs have already, with the state of each; hold `lock_ids` meanwhile."""
         found: dict[str, str] = {}
-        # A job on its way back to an earlier directory is met in the second look at those two.
-        for state in (*READ_ORDER, State.FAILED, State.PENDING):
+        for state in READ_TWICE:
             for name in self.directory(state).names():
                 id = names.id_part(name)
                 if id in ids and id not in found and read_name(state, name):

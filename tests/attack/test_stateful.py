@@ -36,8 +36,8 @@ IDS = st.sampled_from([None, None, "a", "b", "c"])
 HOUR = 3_600_000
 WHICH = st.integers(0, 1000)
 JUMPS = [-24 * HOUR, -HOUR, -60_000, -1000, 1, 1000, 2000, 60_000, HOUR, 24 * HOUR]
-# What follows each rule, for hypothesis likes to leave whole rules out: the clock jumps, some process goes on until it is
-# about to make a call of some kind for the n-th time, and is killed there.
+# What follows each rule, for hypothesis likes to leave whole rules out: the clock jumps, some process goes on until it
+# is about to make a call of some kind for the n-th time, and is killed there.
 CALLS = ["", "rename", "rename", "rename", "lock", "open", "unlock", "spawn", "unlink", "nothing"]
 KILLED = st.sampled_from([False, False, True])
 THEN = st.tuples(st.sampled_from([0] * 10 + JUMPS), WHICH, st.sampled_from(CALLS), st.integers(1, 4), KILLED)

@@ -129,6 +129,24 @@ def test_when_one_job_cannot_be_encoded_none_is_queued_and_no_draft_is_left(spoo
 # Claiming.
 
 
+def test_an_id_is_taken_although_its_job_comes_back_from_the_dead_during_the_look(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buried = claim(spool, put(spool))
+    decide(buried.job, State.DEAD)
+    spool.settle(buried, now=NOW, durable=True)
+    (dead,) = (path.name for path in (spool.path / "dead").iterdir())
+    listed, names_of = [], disk.Directory.names
+
+    def look(directory: disk.Directory) -> Iterator[str]:
+        if directory.path.endswith("/completed") and not listed:
+            listed.append(claim(Spool(spool.path), dead, "dead"))  # somebody retries it
+        return names_of(directory)
+
+    monkeypatch.setattr(disk.Directory, "names", look)
+    assert spool.taken(["a"]) == {"a": "processing"}
+
+
 def test_a_claim_moves_the_job_and_its_name_tells_the_revision_to_come(spool: Spool) -> None:
     found = claim(spool, put(spool, rev=4))
     assert (found.name, names(spool)) == (f"{STAMP}.5.a.json", [f"processing/{STAMP}.5.a.json"])
