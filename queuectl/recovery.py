@@ -148,7 +148,9 @@ def _settle_twin(spool: Spool, state: State, twin: str, name: str, now: int) -> 
     try:
         found = spool.directory(state).lstat(twin)
         if disk.means(found, os.fstat(running)):
-            return spool.unlink(state, twin)
+            gone = spool.unlink(state, twin)
+            spool.directory(state).sync()  # or it could come back beside the name that recovery gives the job
+            return gone
         locked = spool.directory(state).lock(twin)
         if isinstance(locked, Miss):
             return False

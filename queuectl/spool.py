@@ -33,6 +33,7 @@ class Claim(Struct):
     name: str
     fd: int
     moved: str | None = None  # where settling has moved it, while that may not be durable yet
+    unsynced: str | None = None  # where it was claimed, while that is not durable
 
     def close(self) -> None:
         """Give the lock back; a command that inherited it still holds it."""
@@ -128,8 +129,7 @@ class Spool(Tree):
                 raise FileNotFoundError(errno.ENOENT, "lost to a foreign rename", name)
             if durable:
                 os.fsync(fd)  # a drop's producer may not have done so; journals commit it with the names in one go
-                processing.sync()
-                source.sync()
+                self._sync_claim(place)
         except FileNotFoundError:
             os.close(fd)
             return Miss.GONE
@@ -137,7 +137,7 @@ class Spool(Tree):
             # CRASH: if the rename was done, the file is an orphan in processing/, and recovery finds it unlocked.
             os.close(fd)
             raise
-        return Claim(found, target, fd)
+        return Claim(found, target, fd, unsynced=None if durable else place)
 
     def _parse(self, fd: int, place: str, name: str, limit: int) -> Job:
         if os.fstat(fd).st_size > limit:
@@ -163,6 +163,9 @@ class Spool(Tree):
         The job's `rev` must be that of its name. Returns False when a foreign mv had taken the job away.
         Raises OSError when the decision cannot be written; the claim then still holds.
         """
+        if durable and claim.unsynced:
+            self._sync_claim(claim.unsynced)
+            claim.unsynced = None
         if claim.moved is None and not self._decide(claim, now, durable=durable):
             claim.close()
             return False
@@ -170,6 +173,11 @@ class Spool(Tree):
         self._move(claim, durable=durable)
         claim.close()
         return True
+
+    def _sync_claim(self, place: str) -> None:
+        """Make a claim durable after all: the job could be back where it was claimed, beside where it is settled."""
+        self.directory("processing").sync()
+        self.directory(place).sync()
 
     def _decide(self, claim: Claim, now: int, *, durable: bool) -> bool:
         """Rename a file with the decision over the job's, and hold its lock from there on."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,18 @@ def hand(queue: Queue) -> Hand:
 @pytest.fixture
 def spool(queue: Queue) -> Spool:
     return Spool(queue.path)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what is made durable, in order."""
+    found: list[str] = []
+    fsync = os.fsync
+
+    def note(fd: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        found.append(path.parent.name if path.is_file() else path.name)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found

@@ -16,7 +16,7 @@ from queuectl.admission import Admission
 from queuectl.job import Attempt, Job, State
 from queuectl.queue import Queue
 from queuectl.recovery import Recovered
-from queuectl.spool import Spool
+from queuectl.spool import READ_ORDER, Spool
 
 NOW = 1_800_000_000_000
 STARTED = clock.stamp(NOW)
@@ -216,6 +216,19 @@ def test_a_job_that_has_grown_beyond_the_limit_for_drops_is_still_recovered(
     leave(spool, 1, meta={"x": "y" * (2**20 + 1)})
     recover()
     assert queue.get("a").state is State.FAILED
+
+
+# Two names of one job.
+
+
+def test_of_two_names_of_one_file_the_one_in_processing_stays_and_that_is_made_durable(
+    spool: Spool, synced: list[str]
+) -> None:
+    leave(spool, 1)
+    os.link(spool.path / "processing" / f"{STARTED}.1.a.json", spool.path / "pending" / f"{STARTED}.5.a.json")
+    assert recovery.settle_twins(spool, clock.now()) == 1
+    assert files(spool, *READ_ORDER) == [f"processing/{STARTED}.1.a.json"]
+    assert synced == ["pending"]
 
 
 # Drafts.

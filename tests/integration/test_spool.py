@@ -617,6 +617,30 @@ def test_a_symbolic_link_is_rejected_and_not_what_it_points_to(spool: Spool, tmp
     assert other.read_bytes() == b'{"command": "true"}'
 
 
+# What is made durable.
+
+
+def relaxed(spool: Spool, state: State) -> None:
+    """Claim a job without making that durable, and settle it as the level `relaxed` does."""
+    found = spool.claim("pending", put(spool), now=NOW, limit=LIMIT, durable=False)
+    assert isinstance(found, Claim)
+    decide(found.job, state)
+    assert spool.settle(found, now=NOW, durable=state is not State.COMPLETED)
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.DEAD])
+def test_a_claim_that_was_not_durable_becomes_so_before_a_failure_is_recorded(
+    spool: Spool, synced: list[str], state: State
+) -> None:
+    relaxed(spool, state)
+    assert synced == ["tmp", "pending", "processing", "pending", "tmp", state.value, "processing"]
+
+
+def test_nothing_of_a_success_is_synced_at_the_level_relaxed(spool: Spool, synced: list[str]) -> None:
+    relaxed(spool, State.COMPLETED)
+    assert synced == ["tmp", "pending"]  # by putting it in
+
+
 # Removing.
 
 
