@@ -6,6 +6,11 @@ import pytest
 from helpers import Cli
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options for longer and for narrower runs; what they are for stands where they are used."""
+    parser.addoption("--thorough", action="store_true", help="try everything where a sample is tried otherwise")
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """The installed command on a new spool, called from a directory of its own."""
