@@ -104,8 +104,10 @@ class Admission:
         try:
             return _Drop(name, fd, self._read(fd), _arrival(status, now))
         except BadJobFile as error:
-            self._refuse("pending", name, error, _is_young(os.fstat(fd), now), now, report)
-            os.close(fd)
+            try:
+                self._refuse("pending", name, error, _is_young(os.fstat(fd), now), now, report)
+            finally:
+                os.close(fd)  # or the file would stay locked by this worker, for all of them
             return None
         except BaseException:
             os.close(fd)

@@ -6,6 +6,7 @@ would hide the supervisor's death from them. Nothing here decides what a worker 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from queuectl import channel, clock
+from queuectl.errors import QueuectlError
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class Crew:
                 self._forget()
                 self._be_worker(number, inbox_read, words_write)
                 code = 0
+            except (OSError, QueuectlError) as error:
+                _complain(number, error)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -101,3 +105,12 @@ class Crew:
         """Say a word to every worker."""
         for member in self:
             member.inbox.say(verb, argument)
+
+
+def _complain(number: int, error: OSError | QueuectlError) -> None:
+    """Say in one line why a worker cannot begin, or cannot go on; its supervisor starts another."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{f'{error.filename}: ' if error.filename else ''}{error.strerror}"
+    with contextlib.suppress(OSError):
+        os.write(2, f"[Worker {number}] Cannot work: {text}\n".encode("utf-8", "backslashreplace"))

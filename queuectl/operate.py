@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from queuectl import catalog, clock, names, registry
 from queuectl.disk import Miss
-from queuectl.errors import Conflict
+from queuectl.errors import Conflict, Refused
 from queuectl.job import Job, State
 from queuectl.spool import Claim, Spool
 
@@ -101,7 +101,7 @@ def _change(
     verb: str,
 ) -> Job:
     """Claim a job in one of the allowed states, change it, and settle it in the target state."""
-    claim = _claim(spool, spots, prefix, tuple(allowed), verb)
+    claim, state, name = _claim(spool, spots, prefix, tuple(allowed), verb)
     now = clock.now()
     found = claim.job
     change(found, now)
@@ -111,12 +111,13 @@ def _change(
     try:
         spool.settle(claim, now=now, durable=True)
     except BaseException:
-        claim.close()  # or a program that lives on would hold the job for ever; now it is an orphan, and recovered
+        spool.unclaim(claim, state, name)  # or it would be taken for an attempt that was lost, or stay locked
         raise
     return found
 
 
-def _claim(spool: Spool, spots: Spots, prefix: str, allowed: tuple[State, ...], verb: str) -> Claim:
+def _claim(spool: Spool, spots: Spots, prefix: str, allowed: tuple[State, ...], verb: str) -> tuple[Claim, State, str]:
+    """Claim a job; returns the state and the name that it had, too."""
     deadline = clock.monotonic() + PATIENCE_S
     while True:
         state, name = spots.find(prefix)
@@ -126,7 +127,7 @@ def _claim(spool: Spool, spots: Spots, prefix: str, allowed: tuple[State, ...], 
             raise kind(f"{id}: is {state}, so it cannot be {verb}", hint=_hint(state))
         claim = spool.claim(state, name, now=clock.now(), limit=catalog.MAX_BYTES, durable=True)
         if isinstance(claim, Claim):
-            return claim
+            return claim, state, name
         if claim is Miss.SPECIAL or clock.monotonic() > deadline:
             raise Conflict(f"{id}: held by another process, so it cannot be {verb}")
         clock.sleep(PAUSE_S)
@@ -145,6 +146,8 @@ def remove(spool: Spool, spots: Spots, prefix: str) -> Job:
     if state is State.PROCESSING:
         raise Conflict(f"{id}: is processing, so it cannot be removed", hint=f"queuectl cancel {id}, then remove it")
     found = catalog.load(spool, state, name)
+    if found is None and spool.directory(state).lstat(name) is not None:
+        raise Refused(f"{spool.path / state / name}: not readable as a job", hint="queuectl doctor")
     if found is None or not spool.remove(state, name):
         raise Conflict(f"{id}: taken by another process meanwhile", hint="try again")
     return found

@@ -62,9 +62,14 @@ def register(tree: Tree, role: str, supervisor: int, now: int) -> int:
     stamp = clock.stamp(now)
     draft = tree.draft_name(stamp)
     fd = tree.directory("tmp").create(draft)
-    disk.write(fd, msgspec.json.encode(info) + b"\n")
-    disk.flock(fd)  # before it has its name, so that nobody takes it for a dead worker's
-    tree.publish(draft, "workers", f"{info.worker}.{stamp}.json")
+    try:
+        disk.write(fd, msgspec.json.encode(info) + b"\n")
+        disk.flock(fd)  # before it has its name, so that nobody takes it for a dead worker's
+        tree.publish(draft, "workers", f"{info.worker}.{stamp}.json")
+    except BaseException:
+        os.close(fd)
+        tree.discard([draft])
+        raise
     return fd
 
 
@@ -90,7 +95,7 @@ def _read(directory: disk.Directory, name: str) -> WorkerInfo | None:
     try:
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory.fd), "rb") as file:
             return msgspec.json.decode(file.read(4096), type=WorkerInfo)
-    except (OSError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError):  # trouble with reading must not look like a worker's death
         return None
 
 

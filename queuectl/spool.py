@@ -32,6 +32,7 @@ class Claim(Struct):
     job: Job
     name: str
     fd: int
+    decided: bool = False  # the file holds the decision, so that only the move is missing
     moved: str | None = None  # where settling has moved it, while that may not be durable yet
     unsynced: str | None = None  # where it was claimed, while that is not durable
 
@@ -97,13 +98,16 @@ class Spool(Tree):
         while rejected.lstat(target) or rejected.lstat(target + ".why"):
             now += 1
             target = names.rejected(clock.stamp(now), os.getpid(), name)
-        try:
-            os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=rejected.fd)
-        except FileNotFoundError:
-            return None
-        # CRASH: the file is kept without a reason.
         line = " ".join(why.split()).encode("utf-8", "backslashreplace") + b"\n"
-        rejected.write_new(target + ".why", line, durable=False)
+        try:
+            # CRASH: a reason is left without a file, and the file where it was; better than a file without a reason.
+            rejected.write_new(target + ".why", line, durable=False)
+            os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=rejected.fd)
+        except OSError as error:
+            self.unlink("rejected", target + ".why")
+            if isinstance(error, FileNotFoundError):
+                return None
+            raise
         rejected.sync()
         source.sync()
         return target
@@ -127,9 +131,6 @@ class Spool(Tree):
             # RACE: a foreign mv may have put another file under the name meanwhile; it is then an orphan of ours.
             if not disk.means(processing.lstat(target), os.fstat(fd)):
                 raise FileNotFoundError(errno.ENOENT, "lost to a foreign rename", name)
-            if durable:
-                os.fsync(fd)  # a drop's producer may not have done so; journals commit it with the names in one go
-                self._sync_claim(place)
         except FileNotFoundError:
             os.close(fd)
             return Miss.GONE
@@ -137,7 +138,26 @@ class Spool(Tree):
             # CRASH: if the rename was done, the file is an orphan in processing/, and recovery finds it unlocked.
             os.close(fd)
             raise
-        return Claim(found, target, fd, unsynced=None if durable else place)
+        claim = Claim(found, target, fd, unsynced=None if durable else place)
+        try:
+            if durable:
+                os.fsync(fd)  # a drop's producer may not have done so; journals commit it with the names in one go
+                self._sync_claim(place)
+        except BaseException:
+            self.unclaim(claim, place, name)
+            raise
+        return claim
+
+    def unclaim(self, claim: Claim, place: str, name: str) -> None:
+        """Release a claimed job that nothing has been done with: it gets back the name that it had, and no attempt."""
+        source, processing = self.directory(place), self.directory("processing")
+        try:
+            # Decided already, it is finished by recovery; with its name taken by a foreign mv, it is an orphan.
+            ours = not claim.decided and disk.means(processing.lstat(claim.name), os.fstat(claim.fd))
+            if ours and source.lstat(name) is None:
+                os.rename(claim.name, name, src_dir_fd=processing.fd, dst_dir_fd=source.fd)
+        finally:
+            claim.close()
 
     def _parse(self, fd: int, place: str, name: str, limit: int) -> Job:
         if os.fstat(fd).st_size > limit:
@@ -201,7 +221,7 @@ class Spool(Tree):
             os.close(fd)
             return False
         os.close(claim.fd)
-        claim.fd = fd
+        claim.fd, claim.decided = fd, True
         return True
 
     def _move(self, claim: Claim, *, durable: bool) -> None:

@@ -154,14 +154,16 @@ class Tree:
         """
         pending, tmp = self.directory("pending"), self.directory("tmp")
         drafts: list[str] = []
+        queued = 0
         try:
             self._write_drafts(files, stamp, drafts, durable=durable)
+            # CRASH: what has been renamed is queued, the rest is left in tmp/ and swept; enqueue has not said yes.
+            for draft, (target, _) in zip(drafts, files, strict=True):
+                os.rename(draft, target, src_dir_fd=tmp.fd, dst_dir_fd=pending.fd)
+                queued += 1
         except BaseException:
-            self.discard(drafts)
+            self.discard(drafts[queued:])
             raise
-        # CRASH: what has been renamed is queued, the rest is left in tmp/ and swept; enqueue has not said yes.
-        for draft, (target, _) in zip(drafts, files, strict=True):
-            os.rename(draft, target, src_dir_fd=tmp.fd, dst_dir_fd=pending.fd)
         if durable:
             pending.sync()
             if len(files) > FEW:
