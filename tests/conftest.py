@@ -9,6 +9,7 @@ from helpers import Cli
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options for longer and for narrower runs; what they are for stands where they are used."""
     parser.addoption("--thorough", action="store_true", help="try everything where a sample is tried otherwise")
+    parser.addoption("--point", default="", metavar="TEXT", help="attack only at system calls that contain this text")
 
 
 @pytest.fixture
