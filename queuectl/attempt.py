@@ -105,13 +105,17 @@ def run(
 ) -> Outcome:
     """Make one attempt at a claimed job and settle it; afterwards `claim.job` says what became of it.
 
-    Raises OSError when the machine has no room to start the command; the job has then been put back, unspent.
+    Raises OSError when the machine has no room to start the command; the job has then been put back, unspent. When it
+    refuses something later, `claim.started` is set, and recovery counts the attempt once the command has ended.
     """
     try:
         outcome = execute(spool, claim, executor, config, control, env)
     except OSError:
-        release(claim.job, clock.now())
-        settle(spool, claim, config, control)
+        if claim.started:
+            claim.close()  # the command still holds the lock; without a record of its end, the attempt is lost
+        else:
+            release(claim.job, clock.now())
+            settle(spool, claim, config, control)
         raise
     if outcome.exit == STOPPED:
         release(claim.job, clock.now())
@@ -139,6 +143,7 @@ def execute(
             execution = executor.start(order)
         except CannotStart as error:
             return Outcome(NOT_STARTED, str(error), started, clock.now(), None, None, log_start, log_start)
+        claim.started = True
         timeout = config.job_timeout_sec if found.timeout_s is None else found.timeout_s
         watched = Watched(execution, control, found.id, log, log_start, config.max_log_bytes)
         end, asked = _wait(watched, timeout, config.kill_grace_sec)

@@ -42,11 +42,11 @@ class Writer:
         self.fd = fd
 
     def say(self, verb: str, argument: str = "") -> bool:
-        """Write one word; False when the other side is gone or, in a pipe that does not block, has no room."""
+        """Write one word; False when it does not arrive: the other side is gone, or has no room. Never an error."""
         word = os.fsencode(f"{verb} {argument}" if argument else verb) + b"\0"
         try:
             return os.write(self.fd, word) == len(word)
-        except (BrokenPipeError, BlockingIOError):
+        except OSError:
             return False
 
 

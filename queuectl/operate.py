@@ -68,9 +68,11 @@ def cancel(spool: Spool, spots: Spots, prefix: str) -> Job:
                 with contextlib.suppress(_Moved):
                     return _change(spool, spots, id, (State.PENDING, State.FAILED), State.DEAD, change, "cancelled")
             elif not any(info.role == registry.WORKER for info in registry.live(spool)):
-                raise Conflict(
-                    f"{id}: its worker is gone", hint="the next worker settles it, once its command has ended"
-                )
+                # RACE: the worker may have settled it and ended since we looked.
+                if spots.find(id)[0] is State.PROCESSING:
+                    hint = "the next worker settles it, once its command has ended"
+                    raise Conflict(f"{id}: its worker is gone", hint=hint)
+                continue
             else:
                 spool.request_cancel(id)
                 asked = id

@@ -32,6 +32,7 @@ class Claim(Struct):
     job: Job
     name: str
     fd: int
+    started: bool = False  # its command has been started, so the attempt counts
     decided: bool = False  # the file holds the decision, so that only the move is missing
     moved: str | None = None  # where settling has moved it, while that may not be durable yet
     unsynced: str | None = None  # where it was claimed, while that is not durable

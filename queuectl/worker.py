@@ -205,7 +205,10 @@ class Worker:
         try:
             outcome = attempt.run(self.spool, claim, self._executor, self.config, self, self.name, self._env)
         except OSError as error:
-            self._terminal.warn(f"No room to start job {found.id} ({error.strerror}); it waits")
+            if claim.started:
+                self._terminal.warn(f"Cannot see job {found.id} to its end ({error.strerror}); it is left for recovery")
+            else:
+                self._terminal.warn(f"No room to start job {found.id} ({error.strerror}); it waits")
             clock.sleep(NO_ROOM_S)
             return
         if outcome.recorded:

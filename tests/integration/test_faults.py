@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hand import Hand
 
-from queuectl import clock, disk, registry
+from queuectl import clock, disk, recovery, registry
 from queuectl.admission import Admission
 from queuectl.disk import Miss
 from queuectl.errors import Refused
+from queuectl.job import State
 from queuectl.queue import Queue
 from queuectl.spool import Spool
 
@@ -87,6 +88,30 @@ def test_a_decided_job_whose_move_fails_is_not_put_back(
     with pytest.raises(OSError, match="Input/output error"):
         queue.retry("one")
     assert (os.listdir(queue.path / "dead"), len(os.listdir(queue.path / "processing"))) == ([], 1)
+
+
+def test_a_run_whose_end_cannot_be_seen_is_counted(queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.enqueue("true", id="one")
+    monkeypatch.setattr(hand, "tick", refusing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        hand.run("one")
+    recovery.recover(hand.spool, hand.config, hand, Admission(hand.spool, limit=1000))
+    assert queue.get("one").attempts == 1
+
+
+def test_a_job_that_its_worker_has_ended_with_itself_is_cancelled(
+    queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.enqueue("true", id="one")
+    claim = hand.claim("one")
+
+    def the_worker_ends(_spool: Spool) -> list[registry.WorkerInfo]:
+        claim.job.rev, claim.job.state, claim.job.attempts = 1, State.FAILED, 1
+        hand.spool.settle(claim, now=clock.now(), durable=False)
+        return []
+
+    monkeypatch.setattr(registry, "live", the_worker_ends)
+    assert queue.cancel("one").exit == "cancelled"
 
 
 def test_a_lock_that_the_system_cannot_give_is_an_error_of_the_system(spool: Spool) -> None:
