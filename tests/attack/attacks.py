@@ -11,7 +11,7 @@ from pathlib import Path
 
 from helpers import wait_until
 
-from attack.lab import Bench, Point, Process, Strace, Tried, Zygote, points
+from attack.lab import Bench, Installed, Point, Process, Strace, Tried, Zygote, points
 from attack.operations import GOOD, LATER, Attack, Operation, one_name, put, starts, violations
 
 AT_ONCE = 6  # points that are tried side by side, since most of them wait most of the time
@@ -132,7 +132,7 @@ def prolong(bench: Bench, operation: Operation, point: Point) -> bool:
 
 
 def judge(
-    bench: Bench, operation: Operation, attack: Attack, call: str, victim: Process, code: int | None
+    bench: Bench, operation: Operation, attack: Attack, call: str, victim: Process | Installed, code: int | None
 ) -> list[str]:
     """Return what is wrong after it all."""
     made = operation.made(victim.out) if operation.made else set()
@@ -177,7 +177,7 @@ def fail(bench: Bench, operation: Operation, attack: Attack, point: Point) -> tu
     return strace.hit(), wrong or judge(bench, operation, attack, point.call, victim, code)
 
 
-def unclear(victim: Process, operation: Operation, code: int | None) -> Iterator[str]:
+def unclear(victim: Process | Installed, operation: Operation, code: int | None) -> Iterator[str]:
     """Yield what a person should not see."""
     lines = victim.err.splitlines()
     if code is None or (operation.is_worker and code != 0) or code not in (0, 1, 6):

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers import environment, wait_until
+from helpers import command, environment, wait_until
 
 PATIENCE_S = 90.0  # long enough for a machine that has much else to do; only what hangs waits so long
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -256,7 +256,12 @@ class Bench:
         shutil.copytree(template, place, symlinks=True)
         self._gate = -1
         self._processes: list[Process] = []
-        self._straces: list[Strace] = []
+        self._straces: list[Strace | Installed] = []
+
+    def do_installed(self, *arguments: str, injection: str = "") -> Installed:
+        """Start the installed command under strace."""
+        self._straces.append(started := Installed(self, *arguments, injection=injection))
+        return started
 
     def do(self, *arguments: str, hold: str = "") -> Process:
         """Let a command line be carried out on the spool."""
@@ -327,3 +332,59 @@ class Tried:
 def listed(parts: Sequence[str]) -> str:
     """Return lines for an assertion's message."""
     return "\n".join(f"  {part}" for part in parts)
+
+
+class Installed:
+    """The installed command under strace, with all that it forks; its jobs' commands are let go when they begin."""
+
+    def __init__(self, bench: Bench, *arguments: str, injection: str = "") -> None:
+        self._trace = bench.place / "installed.trace"
+        inject = ["-e", f"inject={injection}"] if injection else []
+        watch = ["-f", "-b", "execve", "-y", "-s", "0", "-o", str(self._trace), "-e", f"trace={','.join(CALLS)}"]
+        self._out, self._err = bench.place / "installed.out", bench.place / "installed.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._strace = subprocess.Popen(
+                ["strace", *watch, *inject, *command(), "--spool", str(bench.spool), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=bench.work,
+                env=environment(),
+            )
+
+    def by_process(self) -> dict[int, list[str]]:
+        """Return what each process has called, in the order of their first calls."""
+        found: dict[int, list[str]] = {}
+        text = self._trace.read_text() if self._trace.exists() else ""
+        for line in text.splitlines():
+            pid, _, call = line.partition(" ")
+            found.setdefault(int(pid), []).append(call.lstrip())
+        return found
+
+    def mark(self, text: str) -> int:
+        """Return the pid of the first process in whose trace a text stands, 0 when there is none."""
+        return next((pid for pid, lines in self.by_process().items() if any(text in line for line in lines)), 0)
+
+    def ended(self) -> bool:
+        """Say whether all have ended."""
+        return self._strace.poll() is not None
+
+    def wait(self) -> int | None:
+        """Return the exit code once it has ended; None when it was killed."""
+        code = self._strace.wait(PATIENCE_S)
+        return None if code < 0 else code
+
+    def close(self) -> None:
+        """End strace; what it has traced goes on."""
+        self._strace.kill()
+        self._strace.wait()
+
+    @property
+    def out(self) -> str:
+        """What it has printed."""
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        """What it has printed as messages."""
+        return self._err.read_text()

@@ -237,16 +237,17 @@ class Attack:
 
     kind: str  # kill, fail, stop
     error: str = ""
+    deaths: int = 1
 
     @property
     def lost(self) -> int:
         """How many attempts may be lost."""
-        return int(self.kind == "kill")
+        return self.deaths * (self.kind == "kill")
 
     def drafts(self, operation: Operation, call: str) -> int:
         """Return how many drafts may be left in tmp/."""
         if self.kind == "kill":
-            return MANY if "many" in operation.name else 1
+            return MANY if "many" in operation.name else self.deaths
         return int(self.kind == "fail" and call.startswith("unlink"))
 
 
