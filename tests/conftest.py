@@ -22,10 +22,6 @@ def cli(tmp_path: Path) -> Cli:
     return made
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thorough", action="store_true", help="attack for minutes rather than seconds")
-
-
 @pytest.fixture
 def thorough(request: pytest.FixtureRequest) -> bool:
     """Whether the attacks are to take their time."""
