@@ -219,9 +219,9 @@ def read(fd: int, limit: int) -> bytes:
 
 def write(fd: int, data: bytes) -> None:
     """Write all of `data`."""
-    done = os.write(fd, data)
+    done = 0
     while done < len(data):
-        done += os.write(fd, memoryview(data)[done:])
+        done += os.write(fd, data[done:] if done else data)
 
 
 def _syncfs() -> Any:

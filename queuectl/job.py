@@ -156,9 +156,9 @@ def check_room(job: Job) -> None:
 
 def repeated_key(data: bytes) -> str | None:
     """Return a key that one object among the bytes holds twice, or None; for bytes that `parse` accepted."""
-    if data.count(b":") == len(msgspec.json.decode(data)):
-        return None  # each key has a colon, so these are all the keys, and no two are the same
     try:
+        if data.count(b":") == len(msgspec.json.decode(data)):
+            return None  # each key has a colon, so these are all the keys, and no two are the same
         _pairs_reader()(data.decode())
     except _Twice as found:
         return str(found.args[0])

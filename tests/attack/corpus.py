@@ -150,7 +150,8 @@ def link_to_completed(path: Path, _: str) -> None:
     """Make a second name of a job that has completed."""
     done = path.parent.parent / "completed" / f"{PAST}.0.has-run.json"
     if not done.exists():
-        done.write_text('{"command": "touch oops", "id": "has-run", "state": "completed", "rev": 1, "attempts": 1}')
+        record = {"command": "touch oops", "id": "has-run", "state": "completed", "rev": 1, "attempts": 1, "exit": "0"}
+        done.write_text(json.dumps({**record, "updated_at": "2020-01-01T00:00:00.000Z"}))
     os.link(done, path)
 
 

@@ -91,7 +91,7 @@ def test_a_decided_job_whose_move_fails_is_not_put_back(
 
 
 def test_a_run_whose_end_cannot_be_seen_is_counted(queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue.enqueue("true", id="one")
+    queue.enqueue("echo output", id="one")
     monkeypatch.setattr(hand, "tick", refusing(errno.EIO))
     with pytest.raises(OSError, match="Input/output error"):
         hand.run("one")

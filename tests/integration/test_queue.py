@@ -885,10 +885,10 @@ def test_a_retry_that_the_disk_refuses_does_not_keep_the_job_locked(
         patch.setattr(disk, "write", raises(OSError(errno.ENOSPC, "No space left on device")))
         with pytest.raises(OSError, match="No space"):
             queue.retry(id)
-    (name,) = (path.name for path in (queue.path / "processing").iterdir())
-    orphan = hand.spool.take_orphan(name, limit=1000)
-    assert isinstance(orphan, Claim)
-    orphan.close()
+    (name,) = (path.name for path in (queue.path / "dead").iterdir())
+    again = hand.spool.claim("dead", name, now=clock.now(), limit=1000, durable=False)
+    assert isinstance(again, Claim)
+    again.close()
 
 
 def raises(error: Exception) -> Any:
