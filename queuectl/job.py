@@ -20,6 +20,7 @@ from queuectl import clock, names
 from queuectl.errors import BadJobFile, UsageError
 
 MAX_ARGUMENT_BYTES = 131_072  # MAX_ARG_STRLEN, execve(2): one argument or variable with its NUL
+MAX_DEPTH = 200  # levels of meta; Python's own limit is near 1000, less the depth of whoever calls
 PRIORITIES = {"high": 9, "medium": 5, "low": 1}
 DEFAULT_PRIORITY = 5
 PRODUCER_KEYS = (
@@ -200,6 +201,8 @@ def check(job: Job) -> None:
         if not name or "=" in name:
             raise UsageError(f"env: {name!r} is not a variable's name")
         _check_text(f"env {name}", f"{name}={value}")
+    if job.meta:
+        _check_depth(job.meta)
     if job.run_at is not None:
         _check_instant("run_at", job.run_at)
     for field, instant in (("due_at", job.due_at), ("created_at", job.created_at), ("updated_at", job.updated_at)):
@@ -236,6 +239,17 @@ def _check_text(field: str, text: str) -> None:
         raise UsageError(f"{field} holds a lone surrogate, which no program can be given") from None
     if size > MAX_ARGUMENT_BYTES:
         raise UsageError(f"{field} is longer than the {MAX_ARGUMENT_BYTES // 1024} KiB that a program can be given")
+
+
+def _check_depth(meta: Any) -> None:
+    """Refuse what one reader could take and another, called from deeper in its program, could not."""
+    level = [meta]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [part for part in level if isinstance(part, (dict, list))]
+        if not inner:
+            return
+        level = [value for part in inner for value in (part.values() if isinstance(part, dict) else part)]
+    raise UsageError(f"meta is nested too deeply, more than {MAX_DEPTH} levels")
 
 
 def _seconds(field: str, value: float | str) -> float:

@@ -483,3 +483,13 @@ def test_checking_puts_words_into_numbers() -> None:
 
 def test_a_timeout_that_is_not_given_stays_open() -> None:
     assert Job(command="true").timeout_s is None
+
+
+@pytest.mark.parametrize(("levels", "refused"), [(job.MAX_DEPTH, False), (job.MAX_DEPTH + 1, True)])
+def test_meta_is_nested_no_deeper_than_every_reader_can_follow(levels: int, refused: bool) -> None:
+    data = b'{"command": "x", "meta": ' + b'{"a":' * levels + b"1" + b"}" * (levels + 1)
+    if refused:
+        with pytest.raises(BadJobFile, match="nested too deeply, more than 200 levels"):
+            job.parse(data)
+    else:
+        assert job.parse(data).meta is not None
