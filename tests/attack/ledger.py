@@ -27,6 +27,7 @@ class Entry:
     starts: int = 0
     put_back: int = 0
     succeeded: bool = False
+    retried: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class Ledger:
         assert entry.starts - entry.put_back <= counted, f"{entry} started more often than it was counted: {file}"
         self._unstarted += max(0, counted - file.undecided - entry.starts + entry.put_back)
         assert self._unstarted <= self.kills, f"{entry} was counted more often than it started: {file}"
-        assert file.job.get("attempts", 0) <= counted, f"{file} has counted more than there is in its history"
+        if not entry.retried:
+            assert file.job.get("attempts", 0) == len(file.job.get("history", ())), f"{file} has lost count"
         decided = file.place == "processing" and not file.undecided
         if file.place == "completed" or (decided and file.job["state"] == "completed"):
             entry.succeeded = True

@@ -22,7 +22,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -46,7 +45,10 @@ COMMAND = 'read code <"$FIFO"; exit "$code"'
 
 
 class Theatre(RuleBasedStateMachine):
-    """A spool, up to three workers and two operators on strings, and a clock that anybody may set."""
+    """A spool, up to three workers and some operators on strings, and a clock that anybody may set.
+
+    No rule has a precondition: what hypothesis draws must not depend on what happens, or it cannot repeat it.
+    """
 
     stage: Stage
     place: Path
@@ -95,7 +97,6 @@ class Theatre(RuleBasedStateMachine):
         for _ in range(2):
             self.puppets.append(self.stage.puppet(self.ledger.spool, "work"))
 
-    @precondition(lambda self: len(self.cast) < 5)
     @rule(
         ids=st.lists(IDS, min_size=1, max_size=3),
         retries=st.integers(0, 2),
@@ -103,12 +104,25 @@ class Theatre(RuleBasedStateMachine):
         then=THEN,
     )
     def enqueue(self, ids: list[str | None], retries: int, priority: int, then: Then) -> None:
+        self.put_in(ids, retries, priority)
+        self.then(*then)
+
+    @rule(id=st.sampled_from(["a", "b", "c"]), one=THEN, other=THEN, then=THEN)
+    def enqueue_one_id_twice_at_once(self, id: str, one: Then, other: Then, then: Then) -> None:
+        self.put_in([id], 0, 5)
+        self.let_on(self.puppets[-1], 60, *one[2:4])
+        self.put_in([id], 0, 5)
+        self.let_on(self.puppets[-1], 60, *other[2:4])
+        self.then(*then)
+
+    def put_in(self, ids: list[str | None], retries: int, priority: int) -> None:
+        if len(self.cast) >= 5:
+            return
         entries = [self.ledger.enter(id) for id in ids]
         jobs = [self.fields(entry, retries, priority) for entry in entries]
         puppet = self.stage.puppet(self.ledger.spool, "enqueue_many", jobs)
         puppet.args = [entry.token for entry in entries]
         self.puppets.append(puppet)
-        self.then(*then)
 
     @rule(id=IDS, retries=st.integers(0, 1), bytes_=st.integers(0, 400), whole=st.booleans(), then=THEN)
     def drop(self, id: str | None, retries: int, bytes_: int, whole: bool, then: Then) -> None:
@@ -180,10 +194,10 @@ class Theatre(RuleBasedStateMachine):
 
     # Workers, their ends, and the ends of commands.
 
-    @precondition(lambda self: len(self.workers()) < 3)
     @rule(then=THEN)
     def start_worker(self, then: Then) -> None:
-        self.puppets.append(self.stage.puppet(self.ledger.spool, "work"))
+        if len(self.workers()) < 3:
+            self.puppets.append(self.stage.puppet(self.ledger.spool, "work"))
         self.then(*then)
 
     @rule(which=WHICH, steps=st.integers(1, 300))
@@ -239,7 +253,8 @@ class Theatre(RuleBasedStateMachine):
                 if not puppet.args or any(file.id == puppet.args[0] for file in files):
                     entry = self.ledger.entries[token]
                     entry.may_be_removed |= puppet.verb in ("remove", "purge")
-                    entry.succeeded &= puppet.verb in ("remove", "purge")
+                    entry.retried |= puppet.verb in ("retry", "retry_dead")
+                    entry.succeeded &= not entry.retried
 
     @rule(which=WHICH, code=st.sampled_from([0, 0, 0, 1, 7]), then=THEN)
     def end_command(self, which: int, code: int, then: Then) -> None:
