@@ -203,6 +203,10 @@ def check(job: Job) -> None:
         _check_text(f"env {name}", f"{name}={value}")
     if job.meta:
         _check_depth(job.meta)
+    _check_instants(job)
+
+
+def _check_instants(job: Job) -> None:
     if job.run_at is not None:
         _check_instant("run_at", job.run_at)
     for field, instant in (("due_at", job.due_at), ("created_at", job.created_at), ("updated_at", job.updated_at)):

@@ -31,6 +31,12 @@ def wait_until(condition: Callable[[], T], timeout: float = PATIENCE_S, what: st
         time.sleep(0.01)
 
 
+def named(path: Path) -> str | None:
+    """Return the id in the name of a job's file; None when the name holds none, as that of a drop need not."""
+    parts = path.name.removesuffix(".json").split(".", 2)
+    return parts[2] if len(parts) == 3 and path.suffix == ".json" else None
+
+
 def command() -> list[str]:
     """Return the installed console script of the interpreter that runs the tests."""
     script = Path(sys.executable).with_name("queuectl")
@@ -146,8 +152,10 @@ class Cli:
         """Return the jobs of a state as their files have them, by id."""
         found = {}
         for path in self.files(state):
+            id = named(path)
             with contextlib.suppress(FileNotFoundError):
-                found[path.name.split(".", 2)[2].removesuffix(".json")] = json.loads(path.read_bytes())
+                if id is not None:
+                    found[id] = json.loads(path.read_bytes())
         return found
 
     def counts(self) -> dict[str, int]:
@@ -170,7 +178,7 @@ class Cli:
 
     def names(self, id: str) -> list[Path]:
         """Return all the files in the directories of the states that have this id."""
-        return [path for state in STATES for path in self.files(state) if path.name.split(".", 2)[2] == f"{id}.json"]
+        return [path for state in STATES for path in self.files(state) if named(path) == id]
 
     def job(self, id: str) -> dict[str, Any]:
         """Return a job as its file has it, wherever it is."""
@@ -206,7 +214,7 @@ class Cli:
         """Return the state of a job by the directory that holds its file."""
         for _ in range(5):
             for state in ("pending", "failed", "processing", "completed", "dead"):
-                if any(path.name.split(".", 2)[2] == f"{id}.json" for path in self.files(state)):
+                if any(named(path) == id for path in self.files(state)):
                     return state
         return None
 
@@ -263,3 +271,40 @@ def cpu_ticks(pid: int) -> int:
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
             total += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
     return total
+
+
+def asleep(pid: int) -> bool:
+    """Say whether a process and its descendants use no processor time for a moment."""
+    before = cpu_ticks(pid), switches(pid)
+    time.sleep(0.15)  # this is what is measured
+    return before == (cpu_ticks(pid), switches(pid))
+
+
+def switches(pid: int) -> int:
+    """Return how often a process and its descendants, with all their threads, have been put to sleep or interrupted."""
+    total = 0
+    for member in family(pid):
+        for task in Path(f"/proc/{member}/task").glob("*"):
+            with contextlib.suppress(OSError):
+                found = (task / "status").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in found if "ctxt_switches" in line)
+    return total
+
+
+def come_to_rest(process: subprocess.Popen[bytes], count: int) -> None:
+    """Wait until workers have their watch armed and their first poll behind them, so that only a word wakes them."""
+    wait_until(lambda: len(family(process.pid)) == count + 2, what="the process that watches")
+    until = time.monotonic() + 1.5
+    wait_until(lambda: time.monotonic() > until and asleep(process.pid), what="workers to come to rest")
+
+
+@contextlib.contextmanager
+def idle_workers(cli: Cli, count: int, poll: str = "3600") -> Iterator[subprocess.Popen[bytes]]:
+    """Run workers that have come to rest, with their watch armed and their first poll behind them."""
+    cli.ok("config", "set", "poll-interval-sec", poll)
+    with cli.workers("--count", str(count), stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(cli.worker_pids()) == count)
+        cli.drop("first.json", {"command": "true"})
+        wait_until(lambda: cli.files("completed"))
+        come_to_rest(process, count)
+        yield process

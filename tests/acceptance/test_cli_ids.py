@@ -91,6 +91,7 @@ def test_a_dash_reads_the_first_field_of_each_line_of_stdin(cli: Cli) -> None:
 def test_a_dash_and_an_empty_stdin_change_nothing(shared: Cli) -> None:
     assert shared.ok("rm", "-", stdin="") == ""
     assert shared.ok("wait", "-", stdin="\n") == ""
+    assert sorted(shared.jobs("pending")) == sorted(IDS)
 
 
 def test_a_dash_stands_for_one_id_where_one_is_wanted(shared: Cli) -> None:

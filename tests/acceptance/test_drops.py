@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Cli, wait_until
+from helpers import Cli, idle_workers, wait_until
 
 STARTED_LONG_AGO = "20200101T000000000Z"
 SCHEDULED = "20980101T000000000Z"
@@ -351,11 +351,10 @@ def test_hidden_files_and_names_that_do_not_end_in_json_are_left_alone(cli: Cli)
 
 
 def test_a_file_that_loses_its_hiding_name_is_run(cli: Cli) -> None:
-    cli.ok("config", "set", "poll-interval-sec", "3600")
-    with cli.workers():
+    with idle_workers(cli, 1):
         hidden = cli.drop(".job.json.Xy12", marks(cli))
         os.rename(hidden, cli.spool / "pending" / "job.json")
-        completed(cli, 1)
+        completed(cli, 2)
     assert lines(cli) == ["ran"]
 
 

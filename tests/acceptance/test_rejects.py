@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from helpers import Cli, cpu_ticks, wait_until
+from helpers import PATIENCE_S, Cli, cpu_ticks, wait_until
 
 STARTED_LONG_AGO = "20200101T000000000Z"
 LIMIT = 600_000
@@ -161,21 +161,26 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
     (cli.spool / "pending" / f"{STARTED_LONG_AGO}.5.canonical-directory.json").mkdir()
     cli.drop("good-early.json", {"command": "true", "id": "good-early"})
     with open(root / "stderr", "wb") as stderr, cli.workers("--count", "2", stderr=stderr) as workers:
-        wait_until(lambda: completed(cli, "good-early"))
+        wait_for(lambda: completed(cli, "good-early"))
         put_all(cli, "late")
         cli.drop("good-late.json", {"command": "true", "id": "good-late"})
-        wait_until(lambda: completed(cli, "good-late"))
-        wait_until(lambda: len(reasons(cli)) > expected / 2, what="what is whole to be rejected")
+        wait_for(lambda: completed(cli, "good-late"))
+        wait_for(lambda: len(reasons(cli)) > expected / 2)  # what is whole
         before = cpu_ticks(workers.pid)
-        with contextlib.suppress(AssertionError):  # which of them were not, the tests tell
-            wait_until(lambda: len(reasons(cli)) >= expected, timeout=40)
+        wait_for(lambda: len(reasons(cli)) >= expected, timeout=40)
         left.spun_ticks = cpu_ticks(workers.pid) - before
         cli.drop("good-last.json", {"command": "true", "id": "good-last"})
-        wait_until(lambda: completed(cli, "good-last"))
+        wait_for(lambda: completed(cli, "good-last"))
     left.stderr = (root / "stderr").read_text("utf-8", "replace")
     yield left
     for path in root.rglob("*unreadable*"):
         path.chmod(0o600)
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = PATIENCE_S) -> None:
+    """Wait until something is so, or not for ever: what was not, the tests tell, each of its own."""
+    with contextlib.suppress(AssertionError):
+        wait_until(condition, timeout)
 
 
 def completed(cli: Cli, id: str) -> bool:
@@ -323,6 +328,15 @@ def test_rejecting_the_same_name_again_and_again_overwrites_nothing(cli: Cli) ->
             wait_until(lambda wanted=number + 1: len(reasons(cli)) == wanted)
     kept = [path.read_bytes() for path in cli.files("rejected") if not path.name.endswith(".why")]
     assert sorted(kept) == [b"[%d]" % number for number in range(5)]
+
+
+def test_bad_files_of_one_moment_whose_names_are_cut_to_the_same_one_are_all_kept(cli: Cli) -> None:
+    for number in range(5):
+        cli.drop(b"x" * 240 + b"%d.json" % number, b"[%d]" % number)
+    cli.drain()
+    kept = [path.read_bytes() for path in cli.files("rejected") if not path.name.endswith(".why")]
+    assert sorted(kept) == [b"[%d]" % number for number in range(5)]
+    assert len(reasons(cli)) == 5
 
 
 @pytest.mark.parametrize("name", [b"x" * 250 + b".json", b"bad \xff\n\x1b[31m.json", "é".encode() * 125 + b".json"])

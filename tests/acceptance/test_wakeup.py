@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Cli, command, cpu_ticks, end, environment, family, wait_until
+from helpers import Cli, asleep, command, cpu_ticks, end, environment, family, idle_workers, switches, wait_until
 
 # In this user namespace, and in no other process, inotify_init(2) fails with EMFILE.
 WITHOUT_INOTIFY = ["unshare", "--user", "--map-root-user", "sh", "-ec"]
@@ -41,38 +41,6 @@ def done(cli: Cli, count: int) -> None:
 def ended(cli: Cli, id: str, state: str = "completed") -> bool:
     """Say whether a job has got as far as this state."""
     return any(path.name.endswith(f".{id}.json") for path in cli.files(state))
-
-
-def asleep(pid: int) -> bool:
-    """Say whether a process and its descendants use no processor time for a moment."""
-    before = cpu_ticks(pid), switches(pid)
-    time.sleep(0.15)  # this is what is measured
-    return before == (cpu_ticks(pid), switches(pid))
-
-
-def switches(pid: int) -> int:
-    """Return how often a process and its descendants, with all their threads, have been put to sleep or interrupted."""
-    total = 0
-    for member in family(pid):
-        for task in Path(f"/proc/{member}/task").glob("*"):
-            with contextlib.suppress(OSError):
-                found = (task / "status").read_text().splitlines()
-                total += sum(int(line.split()[1]) for line in found if "ctxt_switches" in line)
-    return total
-
-
-@contextlib.contextmanager
-def idle_workers(cli: Cli, count: int, poll: str = "3600") -> Iterator[subprocess.Popen[bytes]]:
-    """Run workers that have come to rest, with their watch armed and their first poll behind them."""
-    cli.ok("config", "set", "poll-interval-sec", poll)
-    with cli.workers("--count", str(count), stderr=subprocess.DEVNULL) as process:
-        wait_until(lambda: len(cli.worker_pids()) == count)
-        cli.drop("first.json", {"command": "true"})
-        done(cli, 1)
-        wait_until(lambda: len(family(process.pid)) == count + 2, what="the process that watches")
-        until = time.monotonic() + 1.5
-        wait_until(lambda: time.monotonic() > until and asleep(process.pid), what="workers to come to rest")
-        yield process
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -128,6 +96,17 @@ def test_jobs_enqueued_by_one_command_wake_several_workers(cli: Cli) -> None:
         done(cli, 4)
 
 
+def test_jobs_that_wait_for_resume_wake_several_workers(cli: Cli) -> None:
+    met = "touch $QUEUECTL_JOB_ID; until [ -e a ] && [ -e b ] && [ -e c ]; do sleep 0.02; done"
+    with idle_workers(cli, 3) as process:
+        cli.ok("pause")
+        for id in "abc":
+            cli.put(id, met, cwd=str(cli.cwd))
+        wait_until(lambda: asleep(process.pid))
+        cli.ok("resume")
+        done(cli, 4)
+
+
 def test_a_drop_wakes_an_idle_worker_while_others_claim_one_job_after_another(cli: Cli) -> None:
     chain = cli.cwd / "chain.sh"
     chain.write_text(
@@ -161,8 +140,8 @@ def test_a_drop_wakes_an_idle_worker_while_the_other_runs_a_long_job(cli: Cli) -
 def test_a_drop_that_came_while_all_workers_were_busy_runs_when_one_gets_idle(cli: Cli) -> None:
     go = cli.cwd / "go"
     with idle_workers(cli, 2):
-        for id in ("a", "b"):
-            cli.put(id, f"until [ -e '{go}' ]; do sleep 0.02; done")
+        for id in ("a", "b"):  # no drops: their new names would make the queue be looked at again
+            cli.enqueue("--id", id, f"until [ -e '{go}' ]; do sleep 0.02; done")
         wait_until(lambda: cli.counts()["processing"] == 2)
         until = time.monotonic() + 0.5  # the watch is put away meanwhile
         wait_until(lambda: time.monotonic() > until)
@@ -179,7 +158,7 @@ def test_a_retry_wakes_workers_when_it_is_due(cli: Cli) -> None:
 
 def test_a_job_scheduled_for_later_wakes_workers_when_it_is_due(cli: Cli) -> None:
     with idle_workers(cli, 2):
-        cli.enqueue("--id", "x", "--delay", "1", "true")
+        cli.enqueue("--id", "x", "--delay", "2", "true")
         wait_until(lambda: ended(cli, "x"))
 
 
@@ -239,10 +218,11 @@ def test_a_setting_that_cannot_be_read_is_told_and_the_old_one_holds(cli: Cli, t
 def test_idle_workers_use_no_processor_time(cli: Cli) -> None:
     cli.enqueue("--run-at", "2099-01-01T00:00:00Z", "true")
     with idle_workers(cli, 4, poll="5") as process:
-        before = cpu_ticks(process.pid)
+        before, slept = cpu_ticks(process.pid), switches(process.pid)
         until = time.monotonic() + 6  # what is measured: one poll falls into it
         wait_until(lambda: time.monotonic() > until)
         assert cpu_ticks(process.pid) - before <= 0.05 * os.sysconf("SC_CLK_TCK")
+        assert switches(process.pid) - slept <= 60, "woken too often for one poll"
         assert len(family(process.pid)) == 6
 
 

@@ -132,7 +132,7 @@ def test_the_end_of_a_command_is_recorded(
     hand.run()
     found = queue.get("a")
     assert (found.exit, found.exit_code) == (how, code)
-    assert (found.last_error or "").startswith(error or "")
+    assert (found.last_error or "").startswith(error) if error else found.last_error is None
     assert (found.history[0].exit_code, found.history[0].signal) == (code, number)
 
 
