@@ -100,8 +100,7 @@ def test_jobs_that_wait_for_resume_wake_several_workers(cli: Cli) -> None:
     met = "touch $QUEUECTL_JOB_ID; until [ -e a ] && [ -e b ] && [ -e c ]; do sleep 0.02; done"
     with idle_workers(cli, 3) as process:
         cli.ok("pause")
-        for id in "abc":
-            cli.put(id, met, cwd=str(cli.cwd))
+        cli.enqueue_all(*({"command": met, "id": id} for id in "abc"))
         wait_until(lambda: asleep(process.pid))
         cli.ok("resume")
         done(cli, 4)
@@ -322,6 +321,9 @@ def test_without_notification_resume_and_settings_are_found_by_polling(cli: Cli,
 def test_without_notification_a_drain_runs_everything(cli: Cli, tmp_path: Path) -> None:
     for number in range(20):
         cli.drop(f"{number}.json", {"command": "true"})
+    cli.ok("pause")  # until it is known that there is no notification, or the drain would be faster
     with deaf_workers(cli, tmp_path / "stderr", "--count", "2", "--drain") as process:
+        wait_until(lambda: "notification" in (tmp_path / "stderr").read_text() or process.poll() is not None)
+        cli.ok("resume")
         assert process.wait(30) == 0
     assert len(cli.files("completed")) == 20
