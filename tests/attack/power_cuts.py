@@ -103,7 +103,7 @@ class Recorder:
         return os.path.relpath(path, self.world.path)
 
 
-_CALLS = ("open", "write", "fsync", "fdatasync", "rename", "replace", "unlink", "remove", "link", "mkdir")
+_CALLS = ("open", "write", "fsync", "fdatasync", "rename", "replace", "unlink", "remove", "link", "mkdir", "chmod")
 
 
 @contextlib.contextmanager
