@@ -103,12 +103,15 @@ def jobs(tree: Tree, states: Collection[State], limit: int | None) -> Iterator[J
                     yield found
 
 
-def find(tree: Tree, prefixes: Collection[str]) -> dict[str, tuple[State, str]]:
-    """Find jobs by their ids or unique prefixes of them: by prefix the state and the name.
+def find(tree: Tree, wanted: Collection[str], *, prefixes: bool = True) -> dict[str, tuple[State, str]]:
+    """Find jobs by their ids or, with `prefixes`, unique prefixes of them: by prefix the state and the name.
 
     Raises `NotFound` or `AmbiguousId`. A job that moves meanwhile is found where it is seen last.
     """
-    wanted = tuple(prefixes)
+    if not prefixes:
+        found = places(tree, wanted)
+        return {id: found[id] if id in found else _only(id, {}) for id in wanted}
+    wanted = tuple(wanted)
     hits: dict[str, dict[str, tuple[State, str]]] = {prefix: {} for prefix in wanted}
     exact = frozenset(wanted)
     lengths = sorted({len(prefix) for prefix in wanted})
@@ -120,6 +123,24 @@ def find(tree: Tree, prefixes: Collection[str]) -> dict[str, tuple[State, str]]:
                 if prefix in exact and read_name(state, name):
                     hits[prefix][id] = (state, name)
     return {prefix: _only(prefix, found) for prefix, found in hits.items()}
+
+
+def places(tree: Tree, ids: Collection[str]) -> dict[str, tuple[State, str]]:
+    """Find jobs by their whole ids, those that there are: by id the state and the name."""
+    wanted = frozenset(ids)
+    found = {}
+    for state in (*READ_ORDER, State.FAILED, State.PENDING):
+        for name in tree.directory(state).listing():
+            id = names.id_part(name)
+            if id in wanted and read_name(state, name):
+                found[id] = (state, name)
+    return found
+
+
+def log_size(tree: Tree, id: str) -> int | None:
+    """Return how many bytes a job's log has, None when there is none."""
+    found = tree.directory("logs").lstat(f"{id}.log")
+    return None if found is None else found.st_size
 
 
 def _only(prefix: str, found: dict[str, tuple[State, str]]) -> tuple[State, str]:

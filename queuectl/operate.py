@@ -23,8 +23,8 @@ CANCELLED = "cancelled"
 class Spots:
     """Where jobs were last seen, so that changing many jobs does not scan the spool for each; a spot is used once."""
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    def __init__(self, spool: Spool, *, prefixes: bool = True) -> None:
+        self._spool, self._prefixes = spool, prefixes
         self._seen: dict[str, tuple[State, str]] = {}
 
     def learn(self, found: Iterable[tuple[State, str]]) -> None:
@@ -36,7 +36,7 @@ class Spots:
         state, name = self._seen.pop(prefix, (State.PENDING, ""))
         if name and self._spool.directory(state).lstat(name) is not None:
             return state, name
-        return catalog.find(self._spool, [prefix])[prefix]
+        return catalog.find(self._spool, [prefix], prefixes=self._prefixes)[prefix]
 
 
 def retry(spool: Spool, spots: Spots, prefix: str, *, only: State | None = None) -> Job:

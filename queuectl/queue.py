@@ -23,6 +23,7 @@ from queuectl.spool import READ_ORDER
 if TYPE_CHECKING:
     from queuectl.checks import Finding
     from queuectl.expiry import Purged
+    from queuectl.overview import Overview
     from queuectl.registry import WorkerInfo
 
 _SHOWN = (State.PENDING, State.PROCESSING, State.COMPLETED, State.FAILED, State.DEAD)
@@ -52,30 +53,47 @@ class Queue(Intake):
     `Queue("spool").enqueue("make", cwd="/src")` puts a job into it; workers (`queuectl worker start`) run it.
     """
 
-    def __init__(self, path: str | os.PathLike[str] = "spool", *, create: bool = False) -> None:
-        """Open the spool at `path`; with `create`, make it when it is not there. Raises as `Intake` does."""
+    def __init__(self, path: str | os.PathLike[str] = "spool", *, create: bool = False, prefixes: bool = True) -> None:
+        """Open the spool at `path`; with `create`, make it when it is not there. Raises as `Intake` does.
+
+        Without `prefixes` an id means the job that has this id and no other, for callers that are no people.
+        """
         super().__init__(path, create=create)
-        self._spots = operate.Spots(self._spool)
+        self._prefixes = prefixes
+        self._spots = operate.Spots(self._spool, prefixes=prefixes)
 
     # Looking.
 
     def resolve(self, prefixes: Iterable[str]) -> list[str]:
         """Return the ids that unique prefixes mean, in one look; raises `NotFound` or `AmbiguousId`."""
         wanted = list(prefixes)
-        found = catalog.find(self._spool, wanted)
+        found = catalog.find(self._spool, wanted, prefixes=self._prefixes)
         self._spots.learn(found.values())
         return [names.id_part(found[prefix][1]) for prefix in wanted]
 
     def get(self, id: str) -> Job:
         """Return one job by its id or a unique prefix of it; raises `NotFound` or `AmbiguousId`."""
         for _ in range(20):
-            state, name = catalog.find(self._spool, [id])[id]
+            state, name = catalog.find(self._spool, [id], prefixes=self._prefixes)[id]
             found = catalog.load(self._spool, state, name)
             if found:
                 return found
             if self._spool.directory(state).lstat(name) is not None:
                 raise Refused(f"{self.path / state / name}: not readable as a job", hint="queuectl doctor")
         raise NotFound(f"{id}: moves too fast to be read; try again")
+
+    def present(self, ids: Iterable[str]) -> list[str]:
+        """Return those of these whole ids that jobs have, in one look."""
+        wanted = list(dict.fromkeys(ids))
+        found = catalog.places(self._spool, wanted)
+        self._spots.learn(found.values())
+        return [id for id in wanted if id in found]
+
+    def overview(self) -> Overview:
+        """Return a view of the whole queue for whoever looks again and again; close it at the end."""
+        from queuectl.overview import Overview
+
+        return Overview(self.path)
 
     def jobs(self, state: State | str | None = None, *, limit: int | None = None) -> Iterator[Job]:
         """Yield the jobs of one state, or of all, by state and then by the time that matters there."""
@@ -128,6 +146,14 @@ class Queue(Intake):
             if run.attempt == attempt:
                 return b"".join(catalog.read_log(self._spool, found.id, run.log_start, run.log_end))
         raise NotFound(f"{found.id}: has no attempt {attempt}; it has had {found.attempts}")
+
+    def log_size(self, id: str) -> int:
+        """Return how many bytes a job, by its whole id, has printed so far; 0 when there is no log."""
+        return catalog.log_size(self._spool, _whole(id)) or 0
+
+    def read_log(self, id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield what a job, by its whole id, has printed, from one offset to another, in pieces."""
+        return catalog.read_log(self._spool, _whole(id), start, end)
 
     def follow(self, id: str) -> Iterator[bytes]:
         """Yield what a job prints, from its beginning, as it comes, until the job has ended."""
@@ -221,6 +247,10 @@ class Queue(Intake):
         self._spool.write_config(settings.edit(self._spool.config_text(), key, typed), clock.stamp(clock.now()))
         return typed
 
+    def token(self) -> tuple[str, bool]:
+        """Return the secret that the HTTP door asks for, and whether it was made just now."""
+        return self._spool.token()
+
     def doctor(self, *, repair: bool = False) -> list[Finding]:
         """Check the whole spool; with `repair`, mend what is safe. Returns what it found."""
         from queuectl import doctor
@@ -246,6 +276,12 @@ def diagnose(path: str | os.PathLike[str], *, repair: bool = False) -> list[Find
     from queuectl import doctor
 
     return doctor.diagnose(path, repair=repair)
+
+
+def _whole(id: str) -> str:
+    if not names.is_id(id):
+        raise NotFound(f"{id}: no such job")
+    return id
 
 
 def _state(word: State | str) -> State:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from queuectl import clock, disk
+from queuectl import clock, disk, names
 from queuectl.disk import Miss
 from queuectl.errors import TimedOut
 from queuectl.tree import Tree
@@ -89,6 +89,19 @@ def live(tree: Tree) -> list[WorkerInfo]:
             tree.unlink("workers", name)
             os.close(fd)
     return sorted(found, key=lambda info: (info.started_at, info.pid))
+
+
+def running(tree: Tree, places: Iterable[str], workers: Iterable[WorkerInfo]) -> dict[str, str]:
+    """Return by id which worker runs each job of these names of `processing/`, as far as the kernel tells."""
+    by_pid = {info.pid: info.worker for info in workers if info.role == WORKER and info.host == host()}
+    held = disk.holders() if by_pid else {}
+    found = {}
+    for name in places if held else ():
+        status = tree.directory("processing").lstat(name)
+        worker = by_pid.get(held.get(status.st_ino, 0)) if status else None
+        if worker:
+            found[names.id_part(name)] = worker
+    return found
 
 
 def _read(directory: disk.Directory, name: str) -> WorkerInfo | None:

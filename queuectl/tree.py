@@ -25,6 +25,8 @@ FEW, MANY = 8, 10_000  # new files: up to so many each is synced by itself; beyo
 MARKER = "queuectl.json"
 CONFIG = "config.toml"
 PAUSED = "paused"
+TOKEN = "dashboard.token"
+MIN_TOKEN = 16
 DIRECTORIES = (
     *("pending", "processing", "completed", "failed", "dead"),
     *("tmp", "rejected", "logs", "workers", "cancel"),
@@ -264,6 +266,21 @@ class Tree:
         found = self.unlink(".", PAUSED)
         self.root.sync()
         return found
+
+    def token(self) -> tuple[str, bool]:
+        """Return the secret of the HTTP door, made when there is none, and whether it was; only the owner reads it."""
+        try:
+            self.root.write_new(TOKEN, os.urandom(24).hex().encode() + b"\n", durable=True)
+            made = True
+        except FileExistsError:
+            made = False
+        text = (self.path / TOKEN).read_text("ascii", "replace").strip()
+        if len(text) < MIN_TOKEN or (self.path / TOKEN).stat().st_mode & 0o077:
+            raise Refused(
+                f"{self.path / TOKEN}: shorter than {MIN_TOKEN} characters, or open to others",
+                hint=f"rm {quoted(self.path / TOKEN)}, and the next start makes a new one",
+            )
+        return text, made
 
     # Asking a worker to end the job that it runs: a file in cancel/ named as the job's id, a hint that moves nothing.
 

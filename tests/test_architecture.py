@@ -15,6 +15,8 @@ import queuectl
 ROOT = Path(queuectl.__file__).parent
 TABLE = ROOT.parent / "docs" / "architecture.md"
 STARTERS = {"__init__", "__main__"}  # the package's own names and `python -m queuectl`
+DOORS = {"cli", "api"}
+SHORTCUT = "api/__main__"  # `python -m queuectl.api` is a command line
 
 # What the rules, the nouns and the ground below them may ask of the operating system.
 PURE = {
@@ -42,11 +44,17 @@ def sources() -> dict[str, ast.Module]:
 
 def core() -> dict[str, ast.Module]:
     """Return the modules below the doors."""
-    return {name: tree for name, tree in sources().items() if layer_name(name) not in {"cli", *STARTERS}}
+    return {name: tree for name, tree in sources().items() if layer_name(name) not in {*DOORS, *STARTERS}}
+
+
+def door(name: str) -> dict[str, ast.Module]:
+    """Return the modules of one door."""
+    return {module: tree for module, tree in sources().items() if layer_name(module) == name and module != SHORTCUT}
 
 
 def layer_name(module: str) -> str:
-    return "cli" if module.split("/")[0] == "cli" else module
+    first = module.split("/")[0]
+    return first if first in DOORS else module
 
 
 @cache
@@ -143,29 +151,46 @@ def test_imports_point_downward_and_never_along_a_line() -> None:
 
 
 def test_the_command_line_knows_no_more_of_the_core_than_the_queue_and_what_its_words_mean() -> None:
-    doors = {name: tree for name, tree in sources().items() if layer_name(name) == "cli"}
     allowed = {"queue", "supervisor", "config", "clock", "job", "variables", "errors"}
     wrong = {
         f"{name} imports {other}"
-        for name, tree in doors.items()
+        for name, tree in door("cli").items()
         for other in own_imports(tree) - allowed
         if layer_name(other) != "cli"
     }
-    assert wrong == {"cli/quick imports plain"}  # the part of the queue that a plain enqueue needs
+    # The part of the queue that a plain enqueue needs; and the verb that opens the other door.
+    assert wrong == {"cli/quick imports plain", "cli/dashboard imports api/server"}
+
+
+def test_the_http_door_knows_no_more_of_the_core_than_the_queue_and_its_overview() -> None:
+    allowed = {"queue", "overview", "clock", "job", "errors"}
+    wrong = {
+        f"{name} imports {other}"
+        for name, tree in door("api").items()
+        for other in own_imports(tree) - allowed
+        if layer_name(other) != "api"
+    }
+    assert wrong == set()
+
+
+def test_only_the_http_door_uses_the_packages_of_its_extra() -> None:
+    for package in ("starlette", "uvicorn", "anyio"):
+        assert {layer_name(name) for name in importers(package)} == {"api"}, package
 
 
 def test_nothing_below_the_doors_imports_a_door() -> None:
     assert {
-        name for name, tree in core().items() if any(layer_name(other) == "cli" for other in own_imports(tree))
+        name for name, tree in core().items() if any(layer_name(other) in DOORS for other in own_imports(tree))
     } == set()
 
 
-def test_the_modules_of_the_command_line_do_not_import_each_other_in_a_circle() -> None:
-    left = {name: own_imports(tree) for name, tree in sources().items() if layer_name(name) == "cli"}
-    left = {name: {other for other in others if other in left and other != name} for name, others in left.items()}
-    while leaves := [name for name, others in left.items() if not others & left.keys()]:
-        for name in leaves:
-            del left[name]
+@pytest.mark.parametrize("name", sorted(DOORS))
+def test_the_modules_of_a_door_do_not_import_each_other_in_a_circle(name: str) -> None:
+    left = {module: own_imports(tree) for module, tree in door(name).items()}
+    left = {module: {other for other in others if other in left and other != module} for module, others in left.items()}
+    while leaves := [module for module, others in left.items() if not others & left.keys()]:
+        for leaf in leaves:
+            del left[leaf]
     assert left == {}
 
 
@@ -234,10 +259,7 @@ def test_a_lock_is_given_back_by_closing_it_and_by_nothing_else() -> None:
 def test_only_the_command_line_uses_click_prints_and_exits() -> None:
     assert {layer_name(name) for name in importers("click")} == {"cli"}
     assert {layer_name(name) for name in users(lambda name: name == "print")} == {"cli"}
-    assert {layer_name(name) for name in users(lambda name: name == "sys.exit")} <= {
-        "cli",
-        "__main__",
-    }
+    assert users(lambda name: name == "sys.exit") <= {"cli/__main__", SHORTCUT, "__main__"}
 
 
 def test_only_the_retry_rule_computes_a_power() -> None:

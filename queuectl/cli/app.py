@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "worker": "worker:worker",
         "start": "worker:start_alias",
         "status": "status:status",
+        "dashboard": "dashboard:dashboard",
         "pause": "change:pause",
         "resume": "change:resume",
     },

@@ -1,0 +1,327 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import Any
+
+import pytest
+from api.caller import Caller
+from hand import Hand
+from helpers import wait_until
+
+from queuectl.job import State
+from queuectl.queue import Queue
+
+
+def ids(page: Any) -> list[str]:
+    return [job["id"] for job in page["jobs"]]
+
+
+def end(queue: Queue, hand: Hand, *ends: str) -> None:
+    """Let jobs end, in this order: `ok-…` completed, `bad-…` dead."""
+    for id in ends:
+        queue.enqueue("true" if id.startswith("ok") else f"echo {id}; exit 3", id=id, max_retries=0)
+        hand.run(id)
+
+
+# Putting in.
+
+
+def test_a_job_that_is_posted_is_in_the_queue(api: Caller, queue: Queue) -> None:
+    answer = api.ask("POST", "/api/v1/jobs", {"command": "echo hi", "priority": "high", "meta": {"a": 1}})
+    assert answer.status == 201
+    made = queue.get(answer.json()["id"])
+    assert (made.command, made.priority, made.meta, made.state) == ("echo hi", 9, {"a": 1}, State.PENDING)
+
+
+def test_the_answer_says_where_the_new_job_is(api: Caller) -> None:
+    answer = api.ask("POST", "/api/v1/jobs", {"command": "true", "id": "one"})
+    assert answer.headers["location"] == "/api/v1/jobs/one"
+
+
+def test_what_was_posted_is_in_the_next_list(api: Caller) -> None:
+    api.get("/api/v1/jobs")
+    made = api.post("/api/v1/jobs", {"command": "true"})
+    assert ids(api.get("/api/v1/jobs")) == [made["id"]]
+
+
+def test_many_jobs_are_put_in_at_once(api: Caller, queue: Queue) -> None:
+    made = api.post("/api/v1/jobs", [{"command": "true"}, {"command": ["echo", "a b"]}])
+    assert [queue.get(job["id"]).command for job in made] == ["true", ["echo", "a b"]]
+
+
+def test_of_many_jobs_none_is_put_in_when_one_is_bad(api: Caller, queue: Queue) -> None:
+    assert api.status("POST", "/api/v1/jobs", [{"command": "true"}, {"command": " "}]) == 422
+    assert queue.counts()[State.PENDING] == 0
+
+
+def test_an_id_that_is_taken_is_a_conflict(api: Caller) -> None:
+    api.post("/api/v1/jobs", {"command": "true", "id": "one"})
+    assert api.status("POST", "/api/v1/jobs", {"command": "true", "id": "one"}) == 409
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"command": ""},
+        {"command": "true", "comand": "x"},
+        {"command": "true", "priority": 11},
+        {"command": "true", "id": "../x"},
+        {"command": "true", "run_at": "soon"},
+        {"command": "a\0b"},
+        {"command": "true", "state": "completed"},
+        [],
+        7,
+    ],
+)
+def test_what_is_no_job_is_refused(api: Caller, queue: Queue, body: Any) -> None:
+    assert api.status("POST", "/api/v1/jobs", body) == 422
+    assert queue.counts()[State.PENDING] == 0
+
+
+def test_a_key_that_stands_twice_is_refused(api: Caller) -> None:
+    body, headers = b'{"command": "true", "command": "false"}', {"content-type": "application/json"}
+    assert api.status("POST", "/api/v1/jobs", content=body, headers=headers) == 422
+
+
+def test_bytes_that_are_no_json_are_a_bad_request(api: Caller) -> None:
+    headers = {"content-type": "application/json"}
+    assert api.status("POST", "/api/v1/jobs", content=b'{"command": ', headers=headers) == 400
+
+
+def test_a_body_of_another_type_is_not_read(api: Caller, queue: Queue) -> None:
+    body = json.dumps({"command": "true"}).encode()
+    assert api.status("POST", "/api/v1/jobs", content=body, headers={"content-type": "text/plain"}) == 415
+    assert queue.counts()[State.PENDING] == 0
+
+
+def test_a_job_larger_than_the_setting_is_too_large(api: Caller, queue: Queue) -> None:
+    queue.set_config("max_job_bytes", "1000")
+    assert api.status("POST", "/api/v1/jobs", {"command": "true", "meta": {"x": "y" * 2000}}) == 413
+
+
+def test_a_body_without_a_length_is_not_read_for_ever(api: Caller) -> None:
+    pieces = (b" " * 1_000_000 for _ in range(18))
+    headers = {"content-type": "application/json"}
+    assert api.status("POST", "/api/v1/jobs", content=pieces, headers=headers) == 413
+
+
+# Looking.
+
+
+def test_a_job_is_shown_as_its_file_has_it(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1")
+    (path,) = (queue.path / "dead").iterdir()
+    assert api.get("/api/v1/jobs/bad-1") == json.loads(path.read_bytes())
+
+
+@pytest.mark.parametrize("id", ["nothing", "on", "..", "%00", "a%2Fb", "\N{SNOWMAN}"])
+def test_what_is_no_id_of_a_job_is_not_found(api: Caller, id: str) -> None:
+    api.post("/api/v1/jobs", {"command": "true", "id": "one"})
+    assert api.status("GET", f"/api/v1/jobs/{id}") == 404
+
+
+def test_a_list_says_what_each_job_is_about(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1")
+    (row,) = api.get("/api/v1/jobs")["jobs"]
+    told = ("state", "command", "attempts", "max_retries", "exit", "last_error", "worker")
+    assert [row[key] for key in told] == ["dead", "echo bad-1; exit 3", 1, 0, "3", "exit 3", "host.1"]
+    assert 0 <= row["took_sec"] < 30
+
+
+def test_the_newest_jobs_come_first(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "ok-1", "bad-2", "ok-3")
+    assert ids(api.get("/api/v1/jobs")) == ["ok-3", "bad-2", "ok-1"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("when", ["ok-1", "bad-2", "ok-3", "bad-4"]),
+        ("id", ["bad-2", "bad-4", "ok-1", "ok-3"]),
+        ("-id", ["ok-3", "ok-1", "bad-4", "bad-2"]),
+        ("state", ["bad-4", "bad-2", "ok-3", "ok-1"]),
+        ("-when", ["bad-4", "ok-3", "bad-2", "ok-1"]),
+    ],
+)
+def test_pages_of_any_size_make_up_the_whole_order(
+    api: Caller, queue: Queue, hand: Hand, sort: str, order: list[str]
+) -> None:
+    end(queue, hand, "ok-1", "bad-2", "ok-3", "bad-4")
+    for limit in (1, 2, 3, 50):
+        found, page = [], api.get(f"/api/v1/jobs?sort={sort}&limit={limit}")
+        found += ids(page)
+        while page["next"]:
+            assert len(page["jobs"]) == limit
+            page = api.get(f"/api/v1/jobs?sort={sort}&limit={limit}&after={page['next']}")
+            found += ids(page)
+        assert found == order
+
+
+def test_a_page_goes_on_where_it_ended_whatever_came_meanwhile(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "ok-1", "ok-2", "ok-3")
+    first = api.get("/api/v1/jobs?limit=1")
+    end(queue, hand, "ok-4")
+    assert ids(api.get(f"/api/v1/jobs?limit=5&after={first['next']}")) == ["ok-2", "ok-1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("state=dead", ["bad-4", "bad-2"]),
+        ("state=dead,completed", ["bad-4", "ok-3", "bad-2", "ok-1"]),
+        ("state=pending", []),
+        ("q=BAD-4", ["bad-4"]),
+        ("q=exit", ["bad-4", "bad-2"]),
+        ("q=true", ["ok-3", "ok-1"]),
+        ("q=bad&state=completed", []),
+        ("worker=host.1&q=ok-3", ["ok-3"]),
+        ("worker=host.2", []),
+    ],
+)
+def test_filters_may_be_combined(api: Caller, queue: Queue, hand: Hand, query: str, found: list[str]) -> None:
+    end(queue, hand, "ok-1", "bad-2", "ok-3", "bad-4")
+    assert ids(api.get(f"/api/v1/jobs?{query}")) == found
+
+
+@pytest.mark.parametrize(
+    "query", ["state=done", "limit=0", "limit=9999", "limit=x", "sort=size", "after=xx", "colour=red", "q=a&q=b"]
+)
+def test_a_query_that_means_nothing_is_refused(api: Caller, query: str) -> None:
+    assert api.status("GET", f"/api/v1/jobs?{query}") == 422
+
+
+def test_a_drop_is_shown_before_a_worker_has_admitted_it(api: Caller, queue: Queue) -> None:
+    (queue.path / "pending" / "x.json").write_text('{"command": "true"}')
+    (row,) = api.get("/api/v1/jobs")["jobs"]
+    assert (row["id"], row["state"], row["drop"]) == ("x.json", "pending", True)
+    assert api.get("/api/v1/counts")["pending"] == 1
+
+
+def test_a_filter_that_must_read_says_how_far_it_came_and_goes_on_there(
+    api: Caller, queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuectl.listing.MOST_READ", 2)
+    end(queue, hand, "ok-1", "bad-2", "bad-3", "bad-4")
+    first = api.get("/api/v1/jobs?q=ok-1")
+    assert (first["jobs"], first["examined"], first["total"]) == ([], 2, None)
+    assert ids(api.get(f"/api/v1/jobs?q=ok-1&after={first['next']}")) == ["ok-1"]
+
+
+def test_ids_are_listed_without_their_files(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "ok-1", "bad-2", "bad-3")
+    for path in (queue.path / "dead").iterdir():
+        path.chmod(0)
+    assert api.get("/api/v1/ids?state=dead")["ids"] == ["bad-3", "bad-2"]
+
+
+def test_errors_are_counted(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1", "bad-2")
+    queue.cancel(queue.enqueue("true").id)
+    found = api.get("/api/v1/errors?state=dead")["groups"]
+    assert [(group["error"], group["jobs"]) for group in found] == [("exit 3", 2), ("cancelled", 1)]
+    assert found[0]["example"] == "bad-2"
+
+
+# Changing.
+
+
+def test_a_dead_job_is_retried(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1")
+    assert api.post("/api/v1/jobs/bad-1/retry")["state"] == "pending"
+    assert queue.get("bad-1").attempts == 0
+
+
+def test_a_job_that_waits_cannot_be_retried(api: Caller, queue: Queue) -> None:
+    queue.enqueue("true", id="one")
+    assert api.status("POST", "/api/v1/jobs/one/retry") == 409
+
+
+def test_a_job_that_waits_is_withdrawn(api: Caller, queue: Queue) -> None:
+    queue.enqueue("true", id="one")
+    assert api.post("/api/v1/jobs/one/cancel")["last_error"] == "cancelled"
+    assert queue.get("one").state is State.DEAD
+
+
+def test_a_cancel_that_takes_its_time_is_answered_before_its_end(
+    api: Caller, queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuectl.api.jobs.SETTLES_S", 0.05)
+    gate = threading.Event()
+    monkeypatch.setattr(Queue, "cancel", lambda _queue, _id: gate.wait(30))
+    assert api.status("POST", "/api/v1/jobs/one/cancel") == 202
+    gate.set()
+
+
+def test_a_job_is_deleted_with_its_log(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1")
+    assert api.status("DELETE", "/api/v1/jobs/bad-1") == 204
+    assert [*(queue.path / "dead").iterdir(), *(queue.path / "logs").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", ""), ("POST", "/retry"), ("POST", "/cancel"), ("GET", ""), ("GET", "/log")]
+)
+def test_the_beginning_of_an_id_does_not_mean_the_job(api: Caller, queue: Queue, method: str, path: str) -> None:
+    queue.enqueue("true", id="one")
+    assert api.status(method, f"/api/v1/jobs/on{path}") == 404
+    assert queue.get("one").state is State.PENDING
+
+
+def test_a_running_job_is_not_deleted(api: Caller, queue: Queue, hand: Hand) -> None:
+    queue.enqueue("true", id="one")
+    claim = hand.claim("one")
+    assert api.status("DELETE", "/api/v1/jobs/one") == 409
+    claim.close()
+
+
+def test_many_jobs_are_retried_and_each_that_is_not_says_why(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1", "bad-2")
+    queue.enqueue("true", id="new")
+    done = api.post("/api/v1/retry", {"ids": ["bad-1", "gone", "bad-2", "new"]})
+    assert done["changed"] == ["bad-1", "bad-2"]
+    assert [found["id"] for found in done["not_changed"]] == ["gone", "new"]
+    assert "no such job" in done["not_changed"][0]["detail"]
+
+
+def test_many_jobs_are_deleted(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1", "ok-2")
+    assert api.post("/api/v1/delete", {"ids": ["bad-1", "ok-2"]})["changed"] == ["bad-1", "ok-2"]
+    assert sum(queue.counts().values()) == 0
+
+
+def test_many_jobs_are_withdrawn_but_those_that_run(api: Caller, queue: Queue, hand: Hand) -> None:
+    for id in ("one", "two"):
+        queue.enqueue("true", id=id)
+    claim = hand.claim("one")
+    done = api.post("/api/v1/cancel", {"ids": ["one", "two"]})
+    assert (done["changed"], [found["id"] for found in done["not_changed"]]) == (["two"], ["one"])
+    claim.close()
+
+
+def test_a_list_names_the_worker_that_runs_a_job(api: Caller, queue: Queue, hand: Hand) -> None:
+    from queuectl import clock, registry
+
+    fd = registry.register(hand.spool, registry.WORKER, os.getpid(), clock.now())
+    queue.enqueue("true", id="one")
+    claim = hand.claim("one")
+    (row,) = wait_until(lambda: api.get("/api/v1/jobs?state=processing")["jobs"])
+    (worker,) = api.get("/api/v1/workers")["workers"]
+    assert row["worker"] == worker["worker"] == registry.worker_name()
+    assert worker["job"] == "one"
+    claim.close()
+    os.close(fd)
+
+
+def test_a_method_that_is_not_possible_is_told_those_that_are(api: Caller) -> None:
+    answer = api.ask("PUT", "/api/v1/jobs", {})
+    assert answer.status == 405
+    assert set(answer.headers["allow"].split(", ")) >= {"GET", "POST"}
+
+
+def test_head_is_answered_wherever_get_is(api: Caller) -> None:
+    assert api.status("HEAD", "/api/v1/jobs") == 200

@@ -1,0 +1,171 @@
+"""Who may come in, and what a page may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api.caller import HOST, Caller
+
+from queuectl.api.door import Door
+from queuectl.job import State
+from queuectl.queue import Queue
+
+TOKEN = "t" * 48
+
+
+@pytest.fixture
+def locked(queue: Queue) -> Iterator[Caller]:
+    """A door that needs a token."""
+    caller = Caller(Door(queue.path, frozenset({"box", "127.0.0.1"}), TOKEN))
+    yield caller
+    caller.door.close()
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil", "", "[::1", "a@127.0.0.1"]
+)
+def test_a_name_that_is_not_ours_is_refused_everywhere(api: Caller, host: str) -> None:
+    for path in ("/dashboard", "/api/v1/jobs", "/metrics", "/static/app.js", "/nothing"):
+        assert api.status("GET", path, headers={"host": host}) == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "localhost."])
+def test_the_names_of_this_machine_are_ours(api: Caller, host: str) -> None:
+    assert api.status("GET", "/api/v1/counts", headers={"host": host}) == 200
+
+
+FOREIGN = [
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"origin": "http://127.0.0.1:9000"},
+    {"origin": "http://127.0.0.1:8000.evil.example"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/v1/jobs", {"command": "true"}),
+        ("POST", "/api/v1/jobs/one/cancel", None),
+        ("DELETE", "/api/v1/jobs/one", None),
+        ("PUT", "/api/v1/pause", {"paused": True}),
+        ("POST", "/login", None),
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(
+    api: Caller, queue: Queue, method: str, path: str, body: object
+) -> None:
+    queue.enqueue("true", id="one")
+    for headers in FOREIGN:
+        assert api.status(method, path, body, headers=headers) == 403, headers
+    assert (queue.counts()[State.PENDING], queue.status().paused) == (1, False)
+
+
+def test_our_own_page_and_programs_may_change_something(api: Caller) -> None:
+    own = {"origin": f"http://{HOST}", "sec-fetch-site": "same-origin"}
+    assert api.status("POST", "/api/v1/jobs", {"command": "true"}, headers=own) == 201
+    assert api.status("POST", "/api/v1/jobs", {"command": "true"}) == 201
+
+
+def test_no_other_site_is_allowed_to_read_answers(api: Caller) -> None:
+    for method in ("GET", "OPTIONS"):
+        answer = api.ask(method, "/api/v1/jobs", headers={"origin": "http://evil.example"})
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_a_read_only_door_changes_nothing(queue: Queue) -> None:
+    queue.enqueue("true", id="one")
+    caller = Caller(Door(queue.path, read_only=True))
+    for method, path in (("POST", "/api/v1/jobs"), ("DELETE", "/api/v1/jobs/one"), ("PUT", "/api/v1/pause")):
+        assert caller.status(method, path, {"command": "true"}) == 403
+    assert caller.get("/api/v1/overview")["read_only"] is True
+    assert queue.counts()[State.PENDING] == 1
+    caller.door.close()
+
+
+@pytest.mark.parametrize("given", [None, "Bearer ", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer é"])
+def test_nothing_is_answered_without_the_token(locked: Caller, given: str | None) -> None:
+    headers = {"authorization": given} if given else {}
+    for path in ("/api/v1/jobs", "/metrics", "/openapi.json", "/dashboard", "/nothing"):
+        assert locked.status("GET", path, headers=headers) == 401
+
+
+def test_the_token_opens_the_api(locked: Caller) -> None:
+    assert locked.status("GET", "/api/v1/jobs", headers={"authorization": f"Bearer {TOKEN}"}) == 200
+
+
+def test_a_browser_is_asked_for_the_token(locked: Caller) -> None:
+    answer = locked.ask("GET", "/dashboard", headers={"accept": "text/html"})
+    assert (answer.status, "text/html" in answer.headers["content-type"]) == (401, True)
+    assert '<form method="post" action="/login"' in answer.text
+
+
+def test_the_token_in_the_form_becomes_a_cookie_that_scripts_cannot_read(locked: Caller) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded", "origin": f"http://{HOST}"}
+    answer = locked.ask("POST", "/login", content=f"token={TOKEN}".encode(), headers=form)
+    assert (answer.status, answer.headers["location"]) == (303, "/dashboard")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert locked.status("GET", "/api/v1/jobs", headers={"cookie": cookie.split(";")[0]}) == 200
+
+
+def test_a_wrong_token_in_the_form_opens_nothing(locked: Caller) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    answer = locked.ask("POST", "/login", content=b"token=wrong", headers=form)
+    assert (answer.status, "set-cookie" in answer.headers) == (401, False)
+
+
+def test_the_token_in_the_spool_is_for_its_owner_alone(queue: Queue) -> None:
+    token, made = queue.token()
+    path = queue.path / "dashboard.token"
+    assert (made, path.stat().st_mode & 0o777, path.read_text().strip()) == (True, 0o600, token)
+    assert len(token) >= 32
+
+
+def test_the_token_stays_the_same(queue: Queue) -> None:
+    token, _ = queue.token()
+    assert Queue(queue.path).token() == (token, False)
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o644), lambda path: path.write_text("short")])
+def test_a_token_that_others_may_know_is_not_used(queue: Queue, spoil: object) -> None:
+    from queuectl.errors import Refused
+
+    queue.token()
+    spoil(queue.path / "dashboard.token")  # type: ignore[operator]
+    with pytest.raises(Refused, match=r"dashboard\.token"):
+        queue.token()
+
+
+def test_every_answer_forbids_what_is_not_ours(api: Caller) -> None:
+    for path in ("/dashboard", "/docs", "/api/v1/jobs", "/nothing", "/static/app.js"):
+        headers = api.ask("GET", path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+
+
+def test_no_other_file_is_served_as_static(api: Caller) -> None:
+    for path in ["../app.py", "..%2Fapp.py", "vendor/../../app.py", "/etc/passwd", "", "vendor"]:
+        assert api.ask("GET", f"/static/{path}").status == 404
+
+
+def test_the_files_of_others_are_those_that_were_published() -> None:
+    import hashlib
+
+    import queuectl.api
+
+    vendor = Path(queuectl.api.__file__).parent / "static" / "vendor"
+    listed = dict(reversed(line.split()) for line in (vendor / "SHA256SUMS").read_text().splitlines())
+    there = {path.relative_to(vendor).as_posix(): path for path in vendor.rglob("*") if path.is_file()}
+    assert {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items() if name in listed
+    } == listed
+    assert set(there) - set(listed) == {"SHA256SUMS", "README.md"}
