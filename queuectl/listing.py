@@ -57,20 +57,24 @@ class Row(Struct, kw_only=True, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs are meant: in these states, with this text in id, command or last error, run by this worker."""
+    """Which jobs are meant: in these states, with this text in them, run by this worker, with this last error.
+
+    The text may be in the id, the command or the last error.
+    """
 
     states: tuple[State, ...] = SHOWN_ORDER
     text: str = ""
     worker: str = ""
+    error: str = ""
 
     @property
     def by_name(self) -> bool:
         """Whether names alone can tell."""
-        return not self.text and not self.worker
+        return not (self.text or self.worker or self.error)
 
     def takes(self, row: Row) -> bool:
         """Say whether a job is meant, once it has been read."""
-        if self.worker and row.worker != self.worker:
+        if (self.worker and row.worker != self.worker) or (self.error and row.last_error != self.error):
             return False
         wanted = self.text.casefold()
         return not wanted or any(wanted in (text or "").casefold() for text in (row.id, row.command, row.last_error))

@@ -16,13 +16,11 @@ from queuectl.overview import SHOWN_ORDER, Filter, Place, is_place
 
 def wanted(query: JobQuery) -> Filter:
     """Return the filter that a query means; raises `UsageError` for a state that is none."""
-    if not query.state:
-        return Filter(text=query.q, worker=query.worker)
-    words = query.state.split(",")
+    words = query.state.split(",") if query.state else list(State)
     unknown = [word for word in words if word not in set(State)]
     if unknown:
         raise UsageError(f"{unknown[0]!r} is not a state", hint="one of: " + " ".join(State))
-    return Filter(tuple(state for state in SHOWN_ORDER if state in words), query.q, query.worker)
+    return Filter(tuple(state for state in SHOWN_ORDER if state in words), query.q, query.worker, query.error)
 
 
 def write(place: Place | None) -> str | None:

@@ -46,6 +46,7 @@ class JobQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     state: Annotated[str, Meta(description="One state, or several with commas between.")] | None = None
     q: Annotated[str, Meta(max_length=200, description="Text in the id, the command or the last error.")] = ""
     worker: Annotated[str, Meta(max_length=200, description="Who runs it or ran it last.")] = ""
+    error: Annotated[str, Meta(max_length=2000, description="Its last error, whole.")] = ""
     after: Cursor | None = None
 
 

@@ -181,6 +181,8 @@ def test_a_page_goes_on_where_it_ended_whatever_came_meanwhile(api: Caller, queu
         ("q=bad&state=completed", []),
         ("worker=host.1&q=ok-3", ["ok-3"]),
         ("worker=host.2", []),
+        ("error=exit 3", ["bad-4", "bad-2"]),
+        ("error=exit", []),
     ],
 )
 def test_filters_may_be_combined(api: Caller, queue: Queue, hand: Hand, query: str, found: list[str]) -> None:
