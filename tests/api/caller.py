@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 
@@ -58,9 +58,14 @@ class Caller:
         content: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         until: Callable[[Answer], bool] | None = None,
+        raw: bool = False,
     ) -> Answer:
-        """Make one request and return the answer; with `until`, go away as soon as that is true of it."""
-        sent = {"host": HOST, "content-type": "application/json", **(headers or {})}
+        """Make one request and return the answer; with `until`, go away as soon as that is true of it.
+
+        With `raw` the target is spelt as on the wire, and nothing is said of the type of the body.
+        """
+        sent = {"host": HOST, **({} if raw else {"content-type": "application/json"}), **(headers or {})}
+        target = target if raw else quote(target, safe="/?=&%,:-_~.")
         pieces = [json.dumps(body).encode()] if body is not None else [b""]
         if content is not None:
             pieces = [content] if isinstance(content, bytes) else list(content)
@@ -115,9 +120,7 @@ class Caller:
 
 
 def _scope(method: str, target: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    from urllib.parse import unquote
-
-    parts = urlsplit(quote(target, safe="/?=&%,.:-_~"))
+    parts = urlsplit(target)
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},

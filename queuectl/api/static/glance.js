@@ -97,13 +97,14 @@ export function Chart({ minutes }) {
   latest.current = data;
   useEffect(() => {
     const draw = () => {
+      if (!place.current) return;
       plot.current?.destroy();
       plot.current = new uPlot(options(place.current.clientWidth), latest.current, place.current);
     };
     draw();
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     const size = new ResizeObserver(() => {
-      const width = place.current.clientWidth;
+      const width = place.current?.clientWidth; // none once the view has changed
       if (width && width !== plot.current.width) plot.current.setSize({ width, height: HEIGHT });
     });
     scheme.addEventListener("change", draw);
@@ -111,7 +112,8 @@ export function Chart({ minutes }) {
     return () => {
       scheme.removeEventListener("change", draw);
       size.disconnect();
-      plot.current.destroy();
+      plot.current?.destroy();
+      plot.current = null;
     };
   }, []);
   useEffect(() => plot.current?.setData(data), [minutes]);
