@@ -36,7 +36,7 @@ def get_log(call: Call) -> Response:
         raise NotFound(f"{call.id}: no such job")
     size = queue.log_size(call.id)
     headers = {"Accept-Ranges": "bytes"}
-    wanted = read_range(call.headers.get("range"), size)
+    wanted = read_range(call.headers.get("range"), size) if size else None  # of nothing, the whole is the answer
     if wanted == ():
         refused = respond(Trouble(416, f"the log has {size} bytes"))
         refused.headers["Content-Range"] = f"bytes */{size}"

@@ -71,6 +71,12 @@ def test_a_job_that_has_not_run_has_an_empty_log(api: Caller, queue: Queue) -> N
     assert (answer.status, answer.content) == (200, b"")
 
 
+def test_the_end_of_an_empty_log_is_no_error(api: Caller, queue: Queue) -> None:
+    queue.enqueue("true", id="one")
+    answer = api.ask("GET", LOG, headers={"range": "bytes=-100"})
+    assert (answer.status, answer.headers["content-length"]) == (200, "0")
+
+
 @pytest.mark.parametrize("id", ["nothing", "..%2Fcompleted"])
 def test_there_is_no_log_without_a_job(api: Caller, id: str) -> None:
     assert api.status("GET", f"/api/v1/jobs/{id}/log") == 404

