@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options for longer and for narrower runs; what they are for stands where they are used."""
     parser.addoption("--thorough", action="store_true", help="try everything where a sample is tried otherwise")
     parser.addoption("--point", default="", metavar="TEXT", help="attack only at system calls that contain this text")
+
+
+def pytest_configure() -> None:
+    """Take signals that a shell lets its background jobs ignore; commands inherit that, and Ctrl-C is under test."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -282,6 +282,7 @@ def test_a_read_only_page_offers_nothing_that_changes(cli: Cli, browser: Any, op
         expect(page.get_by_text("read-only")).to_be_visible()
         names = page.get_by_role("button").all_inner_texts()
         assert not [name for name in names if re.match("Retry|Cancel|Delete|Pause|Enqueue", name)]
+        page.close()  # before its stream is cut off, which the console would tell
 
 
 # The server.
