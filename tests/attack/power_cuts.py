@@ -17,16 +17,23 @@ from queuectl import disk
 
 
 @dataclass
-class Point:
-    """One power cut: before which call, what the disk holds then, and what had been told by then."""
+class Known:
+    """What had been told before one power cut, and which call it came before."""
 
     call: str
-    disk: Disk
     told: dict[str, Told]
     created: bool
     config: tuple[str, ...]
     paused: tuple[bool, ...]
     kept: tuple[bytes, ...]  # bytes that are no job, and must be somewhere
+
+
+@dataclass
+class Point:
+    """What the disk holds at one or more power cuts in a row, none of which found anything new on it."""
+
+    disk: Disk
+    cuts: list[Known]
 
 
 @dataclass
@@ -49,16 +56,12 @@ class Recorder:
             self.world.mounted.commit()
         self._paused = False
         device = self.world.mounted.device
-        now = written(device)
-        if now != self._last:
-            self._take(call, self.world.mounted.cut(device))
+        if written(device) != self._last:
+            self.points.append(Point(self.world.mounted.cut(device), []))
             self._last = written(device)
-        else:  # the same disk, but more has been promised
-            self._take(call, self.points.pop().disk)
-
-    def _take(self, call: str, cut: Disk) -> None:
         world = self.world
-        self.points.append(Point(call, cut, world.know(), world.created, world.config, world.paused, world.kept))
+        known = Known(call, world.know(), world.created, world.config, world.paused, world.kept)
+        self.points[-1].cuts.append(known)
 
     def __call__(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return a call that takes a point first."""

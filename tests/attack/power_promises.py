@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from attack.power_cuts import Point
+from attack.power_cuts import Known, Point
 from attack.power_world import PLACE, Runner, Told
 from queuectl import catalog, names
 from queuectl.errors import QueuectlError
@@ -14,30 +14,37 @@ from queuectl.spool import READ_ORDER, Spool, read_name
 
 
 def violations(point: Point, level: str, runs: Path) -> list[str]:
-    """Mount what a power cut has left, let workers start over and run all; return which promises were broken."""
+    """Mount what power cuts have left, let workers start over and run all; return which promises were broken."""
     with point.disk.mounted() as mounted:
         try:
             worker = Runner(mounted.path / PLACE, level)
             try:
-                return list(_violations(worker, point, level, runs))
+                return list(_violations(worker, point.cuts, level, runs))
             finally:
                 worker.spool.close()
         except QueuectlError as error:
-            return [f"refused: {error}"] if point.created else []
+            return [f"{_at(cut)}: refused: {error}" for cut in point.cuts if cut.created]
 
 
-def _violations(worker: Runner, point: Point, level: str, runs: Path) -> Iterator[str]:
+def _violations(worker: Runner, cuts: list[Known], level: str, runs: Path) -> Iterator[str]:
     before = runs.read_text().splitlines()
-    yield from _torn(worker.spool, point, level)
+    for cut in cuts:
+        yield from (f"{_at(cut)}: {what}" for what in _torn(worker.spool, cut, level))
     worker.start_over()
-    yield from _settings(worker.spool, point)
-    for id, told in point.told.items():
-        yield from _one_job(worker.spool, id, told, level)
+    for cut in cuts:
+        yield from (f"{_at(cut)}: {what}" for what in _settings(worker.spool, cut))
+        for id, told in cut.told.items():
+            yield from (f"{_at(cut)}: {what}" for what in _one_job(worker.spool, id, told, level))
     worker.drain()
     lines = runs.read_text().splitlines()
-    for id, told in point.told.items():
-        again = lines.count(f"start {id}") - before.count(f"start {id}")
-        yield from _in_the_end(worker.spool, id, told, again, level)
+    for cut in cuts:
+        for id, told in cut.told.items():
+            again = lines.count(f"start {id}") - before.count(f"start {id}")
+            yield from (f"{_at(cut)}: {what}" for what in _in_the_end(worker.spool, id, told, again, level))
+
+
+def _at(cut: Known) -> str:
+    return f"cut before {cut.call}"
 
 
 def places(spool: Spool, id: str) -> list[tuple[State, str]]:
@@ -50,13 +57,13 @@ def places(spool: Spool, id: str) -> list[tuple[State, str]]:
     ]
 
 
-def _torn(spool: Spool, point: Point, level: str) -> Iterator[str]:
+def _torn(spool: Spool, cut: Known, level: str) -> Iterator[str]:
     """Find empty and torn job files; at the level `relaxed` the record of a success may be one."""
     for state in READ_ORDER:
         for name in spool.directory(state).listing():
             if not read_name(state, name) or catalog.load(spool, state, name) is not None:
                 continue
-            told = point.told.get(names.id_part(name))
+            told = cut.told.get(names.id_part(name))
             if not _may_forget(told, level):
                 size = (spool.path / state / name).stat().st_size
                 yield f"{state}/{name} is not readable, {size} bytes"
@@ -66,13 +73,13 @@ def _may_forget(told: Told | None, level: str) -> bool:
     return told is not None and level == "relaxed" and told.succeeded and told.decided in (None, State.COMPLETED)
 
 
-def _settings(spool: Spool, point: Point) -> Iterator[str]:
-    if spool.config_text() not in point.config:
-        yield f"config.toml is {spool.config_text()!r}, not one of {point.config}"
-    if spool.paused() not in point.paused:
+def _settings(spool: Spool, cut: Known) -> Iterator[str]:
+    if spool.config_text() not in cut.config:
+        yield f"config.toml is {spool.config_text()!r}, not one of {cut.config}"
+    if spool.paused() not in cut.paused:
         yield f"paused is {spool.paused()}"
     files = {path.read_bytes() for place in ("pending", "rejected") for path in (spool.path / place).iterdir()}
-    yield from (f"{data!r} is lost" for data in point.kept if data not in files)
+    yield from (f"{data!r} is lost" for data in cut.kept if data not in files)
 
 
 def _one_job(spool: Spool, id: str, told: Told, level: str) -> Iterator[str]:

@@ -73,7 +73,7 @@ def attack(disk: Disk, outside: Path, level: str, name: str, *, settled: bool = 
                     OPERATIONS[name].act(world)
             finally:
                 world.close()
-        broken = [f"cut before {cut.call}: {what}" for cut in points for what in violations(cut, level, world.runs)]
+        broken = [what for point in points for what in violations(point, level, world.runs)]
         return Found(len(record.calls), broken, record.syncs)
     finally:
         for point in points:
