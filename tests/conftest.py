@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import figures
 import pytest
 from helpers import Cli
 
@@ -37,13 +38,5 @@ def thorough(request: pytest.FixtureRequest) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how much the attacks have tried."""
-    lines = set()
-    for report in (report for word in ("passed", "failed") for report in terminalreporter.stats.get(word, [])):
-        tried = dict(report.user_properties).get("tried")
-        if tried:
-            lines.add(f"{report.nodeid.rpartition('::')[2]}: {tried}")
-    if lines:
-        terminalreporter.section("tried by attacks")
-    for line in sorted(lines):
-        terminalreporter.write_line(line)
+    """Print how much the attacks have tried, and how far the model was explored."""
+    figures.show(terminalreporter)

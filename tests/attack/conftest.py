@@ -1,4 +1,4 @@
-"""What the attacks share, and their figures under the tests' results."""
+"""What the attacks share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from attack.attacks import Range
 from attack.lab import Bench, Point, Tried, Zygote, certain, listed, sample
 from attack.operations import SETTINGS, Operation
-
-FIGURES = "ATTACK_FIGURES"  # a file that takes the figures as JSON
 
 
 @pytest.fixture(scope="session")
@@ -84,23 +81,3 @@ def report(record_property: Callable[[str, object], None]) -> Callable[[str, str
         assert tried.points, "no points"
 
     return note
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print how many points were tried, and write the figures where somebody wants them."""
-    found = []
-    for outcome in ("passed", "failed"):
-        for result in terminalreporter.stats.get(outcome, []):
-            found += [value for name, value in result.user_properties if name == "attacked"]
-    found.sort(key=lambda row: (row["attack"], row["operation"]))
-    if not found:
-        return
-    terminalreporter.section("points attacked")
-    for row in found:
-        terminalreporter.write_line(
-            f"{row['points']:>6}  {row['violations']:>3} violations  {row['attack']}: {row['operation']}"
-        )
-    points, violations = (sum(row[key] for row in found) for key in ("points", "violations"))
-    terminalreporter.write_line(f"{points:>6}  {violations:>3} violations  in all")
-    if os.environ.get(FIGURES):
-        Path(os.environ[FIGURES]).write_text(json.dumps(found, indent=1) + "\n")
