@@ -96,6 +96,7 @@ class Theatre(RuleBasedStateMachine):
             self.put_drop(id, 1, 400, True)
         for _ in range(2):
             self.puppets.append(self.stage.puppet(self.ledger.spool, "work"))
+        self.put_in(["a"], 1, 5)  # and so does a drop: one of the two is refused
 
     @rule(
         ids=st.lists(IDS, min_size=1, max_size=3),
@@ -262,7 +263,9 @@ class Theatre(RuleBasedStateMachine):
         if running:
             command = running[which % len(running)]
             command.end(self.root / command.token, code)
-            self.notice_ends()
+            worker = self.notice_ends()
+            if worker:  # the most delicate part of its life begins
+                then = (then[0], self.cast.index(worker), *then[2:])
         self.then(*then)
 
     @rule(which=WHICH, then=THEN)
@@ -273,10 +276,12 @@ class Theatre(RuleBasedStateMachine):
             self.notice_ends()
         self.then(*then)
 
-    def notice_ends(self) -> None:
-        for puppet in self.cast:
-            if puppet.runs and not puppet.runs.lives():
-                puppet.runs_ended()
+    def notice_ends(self) -> Puppet | None:
+        """Let workers notice that their commands have ended; returns one that has."""
+        found = [puppet for puppet in self.cast if puppet.runs and not puppet.runs.lives()]
+        for puppet in found:
+            puppet.runs_ended()
+        return found[-1] if found else None
 
     @rule(which=WHICH, then=THEN)
     def stop_worker_at_once(self, which: int, then: Then) -> None:
