@@ -199,8 +199,6 @@ def stop(bench: Bench, operation: Operation, attack: Attack, point: Point) -> tu
     victim, strace = begin(bench, operation, injection, supervised=True)
     wait_until(lambda: strace.stopped() or victim.ended(), what="the process to stop")
     wrong = list(one_name(bench))
-    # Two that ask for one id: one of them gets it, whoever of them is held up.
-    twin = bench.do(*operation.arguments) if "--id" in operation.arguments else None
     if strace.stopped():
         wrong += others_work(bench)
         wrong += one_name(bench)
@@ -208,8 +206,6 @@ def stop(bench: Bench, operation: Operation, attack: Attack, point: Point) -> tu
     let_go(bench)
     code = victim.wait()
     strace.end()
-    if twin and sorted([code or 0, twin.wait() or 0]) != [0, 5]:
-        wrong.append(f"two enqueues with one id end with {code} and {twin.wait()}")
     finish(bench)
     if starts(bench, "other") != 1:
         wrong.append(f"the other job was started {starts(bench, 'other')} times")

@@ -61,11 +61,6 @@ class Point:
         return self.call == "openat" and not self.creates
 
     @property
-    def opens_a_job(self) -> bool:
-        """Whether the call opens what it will lock: what happens before the lock is a race that matters."""
-        return self.only_reads and bool(re.match(r"<(pending|processing|failed|completed|dead)>, \"", self.what))
-
-    @property
     def creates(self) -> bool:
         return self.call == "openat" and "O_CREAT" in self.what
 

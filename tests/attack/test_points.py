@@ -74,7 +74,7 @@ def test_a_process_may_be_stopped_at_any_call_while_another_works_and_no_job_run
     shooting: Range, template: Template, choose: Choose, report: Report, operation: Operation
 ) -> None:
     found = shooting.points(operation, template(operation), supervised=True)
-    chosen = [point for point in choose(operation, found) if point.opens_a_job or not point.only_reads]
+    chosen = [point for point in choose(operation, found) if not point.only_reads]
     tried = Tried()
     shooting.attack(tried, Attack("stop"), operation, template(operation), chosen)
     report("stop", operation.name, tried)

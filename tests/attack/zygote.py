@@ -26,9 +26,9 @@ from queuectl.worker import Worker
 
 
 def load_all() -> None:
-    """Import what the attacked commands need, so that no import is among the calls that are counted."""
+    """Import everything that a command may need, so that no import is among the calls that are counted."""
     for module in pkgutil.walk_packages(queuectl.__path__, "queuectl."):
-        if not module.name.endswith("__main__") and not module.name.startswith("queuectl.api"):
+        if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in ("portalocker", "ctypes", "shlex"):
         importlib.import_module(name)
