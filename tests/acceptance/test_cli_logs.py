@@ -51,7 +51,8 @@ def test_an_attempt_that_was_never_made_is_not_found(ran: Cli) -> None:
 
 def test_the_attempt_that_runs_can_be_shown(ran: Cli) -> None:
     id = ran.enqueue("echo begun; exec sleep 1000")
-    wait_until(lambda: ran.state(id) == "processing" and ran.log(id))
+    log = ran.spool / "logs" / f"{id}.log"
+    wait_until(lambda: ran.state(id) == "processing" and log.exists() and ran.log(id))
     assert ran.ok("logs", id, "--attempt", "1") == "begun\n"
     ran.ok("cancel", id)
 
