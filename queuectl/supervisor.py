@@ -89,6 +89,7 @@ class Supervisor:
         self._end_at = None if options.for_s is None else clock.monotonic() + options.for_s
         self._restarts: list[tuple[float, int]] = []
         self._deaths = 0
+        self._up = 0
         self._total = 0
         self._progress_at = 0.0
 
@@ -104,8 +105,6 @@ class Supervisor:
                 self._total = self._unfinished()
             for number in range(1, self._options.count + 1):
                 self._crew.start(number)
-            if self._started:
-                self._started()
             while len(self._crew) or (self._restarts and not self._stopping):
                 self._turn()
         finally:
@@ -150,12 +149,14 @@ class Supervisor:
         """Live as a worker, in a forked process."""
         gc.freeze()  # what has been imported stays, and need not be gone through at each collection
         registered = registry.register(self._spool, registry.WORKER, os.getppid(), clock.now())
+        supervisor = channel.Writer(words, blocking=True)
+        supervisor.say("up")
         worker = Worker(
             self._spool,
             self._load,
             executor=LocalExecutor(),
             inbox=Inbox(channel.Reader(inbox)),
-            supervisor=channel.Writer(words, blocking=True),
+            supervisor=supervisor,
             terminal=Terminal(number, self._config.log_level, over_bar=self._options.progress is not None),
         )
         worker.run()
@@ -186,12 +187,23 @@ class Supervisor:
         self._say(f"Worker {member.number} has ended ({how}); starting another")
         self._restarts.append((now + delay, member.number))
         self._dispatcher.look_again()
+        self._announce()  # whoever waits for the start is not to wait for a worker that cannot
+
+    def _announce(self) -> None:
+        """Tell whoever waits for the start, once, that the workers are there: `worker list` names them."""
+        if self._started:
+            self._started()
+            self._started = None
 
     # What is heard.
 
     def _heed(self, member: Member, verb: str, argument: str) -> None:
         if verb == "idle":
             self._dispatcher.became_idle(member, argument)
+        elif verb == "up":
+            self._up += 1
+            if self._up == self._options.count:
+                self._announce()
         elif verb == "more":
             self._dispatcher.more()
         elif verb == "count":

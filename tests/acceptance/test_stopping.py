@@ -415,6 +415,16 @@ def test_detached_workers_run_after_the_command_has_returned(cli: Cli) -> None:
     assert len(cli.worker_pids()) == 2
 
 
+def test_a_detached_start_returns_when_all_its_workers_are_there(cli: Cli) -> None:
+    cli.ok("worker", "start", "--detach", "--count", "8")
+    assert len(cli.worker_pids()) == 8
+
+
+def test_a_detached_start_with_nothing_to_do_returns_although_its_workers_have_gone(cli: Cli) -> None:
+    cli.ok("worker", "start", "--detach", "--drain", "--count", "2")
+    wait_until(lambda: not cli.holders(), what="all processes to be gone")
+
+
 def test_detached_workers_have_left_their_terminal(cli: Cli) -> None:
     cli.ok("worker", "start", "--detach")
     (worker,) = cli.worker_pids()
