@@ -1,103 +1,49 @@
 """One attempt at a job: execute -> decide -> settle, in this order.
 
-Executing asks only for a command's end; deciding is the rules' part; settling writes the decision down, and when the
-disk does not take it, keeps the job and tries again. A failed command is an `Outcome`, never an exception.
+Executing asks only for a command's end: start it, wait for it, end it when its time is up or somebody asks, and say
+what happened. The rest is in settling.py. A failed command is an `Outcome`, never an exception.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import random
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from queuectl import clock, job, retry
+from queuectl import clock
 from queuectl.config import Config
-from queuectl.executors import CannotStart, Execution, Executor, Exit, Order
-from queuectl.job import Job, State
+from queuectl.executors import NOT_STARTED, TIMEOUT, CannotStart, Execution, Executor, Exit, Order
+from queuectl.job import Job
+from queuectl.settling import CANCELLED, STOPPED, Control, Outcome, close, release, settle
 from queuectl.spool import Claim, Spool
 
 TICK_S = 0.25  # how often a running job's new output is shown
 MEASURE_S = 0.05  # and how often the size of its log is looked at, where that is limited
-RETRY_SETTLE_S = 1.0
 GROUP_POLL_S = 0.02
-CANCELLED = "cancelled"
-STOPPED = "stopped"
-TIMEOUT = "timeout"
-LOST = "lost"
 FLOOD = f"sig{int(signal.SIGXFSZ)}"  # more output than max_log_bytes: the word that the kernel has for it
-NOT_STARTED = "nostart"
 _NEVER = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM)  # waiting would not open this log
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What happened in one attempt; `exit` is the word for the job's name (`0`, `7`, `sig9`, `timeout`)."""
-
-    exit: str
-    error: str | None
-    started: int
-    finished: int
-    exit_code: int | None = None
-    signal: int | None = None
-    log_start: int = 0
-    log_end: int = 0
-    recorded: bool = True
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the command ended with exit code 0, unasked."""
-        return self.exit == "0"
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A running command and what is watched meanwhile."""
+    """A running command and what is watched meanwhile; `timeout` is in seconds, 0 for none."""
 
     execution: Execution
-    control: Control
     id: str
+    started: int
     log: int
     log_start: int
+    timeout: float
     most: int = 0
+
+    def close(self) -> None:
+        """Close the log."""
+        os.close(self.log)
 
     def flooded(self, size: int) -> bool:
         """Say whether a log of this size holds more output of this attempt than it may."""
         return bool(self.most) and size - self.log_start > self.most
-
-
-class Control(Protocol):
-    """What an attempt hears from outside while its command runs."""
-
-    def fds(self) -> Sequence[int]:
-        """Return descriptors that become readable when there may be a word."""
-
-    def word(self, id: str) -> str | None:
-        """Return CANCELLED or STOPPED when the job is to be ended, else None."""
-
-    def tick(self, log: int, start: int) -> None:
-        """Show what the command has printed meanwhile into its log, from the offset `start` on."""
-
-    def say(self, text: str) -> None:
-        """Tell the operator."""
-
-
-def max_retries(found: Job, config: Config) -> int:
-    """Return how many runs a job may have after its first."""
-    return config.max_retries if found.max_retries is None else found.max_retries
-
-
-def policy(found: Job, config: Config) -> retry.Policy:
-    """Return the job's retry policy, its own fields over the configuration."""
-    return retry.Policy(
-        max_retries=max_retries(found, config),
-        backoff_base=config.backoff_base if found.backoff_base is None else found.backoff_base,
-        backoff_max=config.backoff_max,
-        jitter=config.backoff_jitter,
-    )
 
 
 def run(
@@ -111,24 +57,40 @@ def run(
     try:
         outcome = execute(spool, claim, executor, config, control, env)
     except OSError:
-        if claim.started:
-            claim.close()  # the command still holds the lock; without a record of its end, the attempt is lost
-        else:
-            release(claim.job, clock.now())
-            settle(spool, claim, config, control)
+        abandon(spool, claim, config, control)
         raise
-    if outcome.exit == STOPPED:
-        release(claim.job, clock.now())
-    else:
-        decide(claim.job, outcome, config, worker)
-    outcome.recorded = settle(spool, claim, config, control)
+    close(spool, claim, outcome, config, control, worker)
     return outcome
+
+
+def abandon(spool: Spool, claim: Claim, config: Config, control: Control) -> None:
+    """Let go of a job whose attempt the machine has refused to begin or to follow."""
+    if claim.started:
+        claim.close()  # the command still holds the lock; without a record of its end, the attempt is lost
+    else:
+        release(claim.job, clock.now())
+        settle(spool, claim, config, control)
 
 
 def execute(
     spool: Spool, claim: Claim, executor: Executor, config: Config, control: Control, env: dict[str, str]
 ) -> Outcome:
     """Run the command of a claimed job to its end, or to its timeout, or until it is cancelled."""
+    watched = begin(spool, claim, executor, config, env)
+    if isinstance(watched, Outcome):
+        return watched
+    try:
+        end, asked = _wait(watched, config.kill_grace_sec, control)
+        outcome = conclude(watched, end, asked)
+        if outcome.log_end > outcome.log_start:
+            control.tick(watched.log, watched.log_start)
+        return outcome
+    finally:
+        watched.close()
+
+
+def begin(spool: Spool, claim: Claim, executor: Executor, config: Config, env: dict[str, str]) -> Watched | Outcome:
+    """Start the command of a claimed job; an `Outcome` when that cannot be done."""
     found = claim.job
     try:
         log = spool.open_log(found.id)
@@ -138,25 +100,32 @@ def execute(
         return Outcome(NOT_STARTED, f"cannot open its log: {error.strerror}", clock.now(), clock.now())
     try:
         started, log_start = clock.now(), os.fstat(log).st_size
-        order = Order(found.command, found.cwd, _environment(found, spool, env), claim.fd, log)
-        try:
-            execution = executor.start(order)
-        except CannotStart as error:
-            return Outcome(NOT_STARTED, str(error), started, clock.now(), None, None, log_start, log_start)
-        claim.started = True
-        timeout = config.job_timeout_sec if found.timeout_s is None else found.timeout_s
-        watched = Watched(execution, control, found.id, log, log_start, config.max_log_bytes)
-        end, asked = _wait(watched, timeout, config.kill_grace_sec)
-        log_end = _size(log, log_start)
-        if asked is None and watched.flooded(log_end):
-            asked = FLOOD  # it ended before we saw it; what is too much must not depend on that
-        outcome = _outcome(end, asked, timeout, started, config.max_log_bytes)
-        outcome.log_start, outcome.log_end = log_start, log_end
-        if log_end > log_start:
-            control.tick(log, log_start)
-        return outcome
-    finally:
+        timeout = config.job_timeout_sec if found.timeout is None else float(found.timeout)
+        environment = _environment(found, spool, env)
+        resources = found.resources or {}
+        order = Order(
+            found.command, found.cwd, environment, claim.fd, log, found.id, resources, timeout, config.kill_grace_sec
+        )
+        execution = executor.start(order)
+    except CannotStart as error:
         os.close(log)
+        return Outcome(NOT_STARTED, str(error), started, clock.now(), None, None, log_start, log_start)
+    except BaseException:
+        os.close(log)
+        raise
+    claim.started = True
+    return Watched(execution, found.id, started, log, log_start, timeout, config.max_log_bytes)
+
+
+def conclude(watched: Watched, end: Exit, asked: str | None) -> Outcome:
+    """Say what happened in an attempt whose command has ended; `asked` is who ended it, None for the command itself."""
+    log_end = _size(watched.log, watched.log_start)
+    if asked is None and watched.flooded(log_end):
+        asked = FLOOD  # it ended before we saw it; what is too much must not depend on that
+    word, error = _spell(end, asked or end.reason, watched)
+    finished = clock.now()
+    started = watched.started if end.took_s is None else finished - round(end.took_s * 1000)
+    return Outcome(word, error, started, finished, end.code, end.signal, watched.log_start, log_end, end.host)
 
 
 def _size(log: int, otherwise: int) -> int:
@@ -178,23 +147,28 @@ def _environment(found: Job, spool: Spool, env: dict[str, str]) -> dict[str, str
     return own
 
 
-def _wait(watched: Watched, timeout: float, grace: float) -> tuple[Exit, str | None]:
+def _wait(watched: Watched, grace: float, control: Control) -> tuple[Exit, str | None]:
     """Wait for the end of a command; the second part says who ended it, None for the command itself."""
-    deadline = clock.monotonic() + timeout if timeout else None
+    deadline = clock.monotonic() + watched.timeout if watched.timeout else None
     tick = MEASURE_S if watched.most else TICK_S
     while True:
         left = tick if deadline is None else min(tick, deadline - clock.monotonic())
-        end = watched.execution.wait(left, watched.control.fds())
+        end = watched.execution.wait(left, control.fds())
         if end:
             return end, None
-        watched.control.tick(watched.log, watched.log_start)
-        asked = watched.control.word(watched.id)
+        control.tick(watched.log, watched.log_start)
+        asked = control.word(watched.id)
         if asked is None and deadline is not None and clock.monotonic() >= deadline:
             asked = TIMEOUT
-        if asked is None and watched.most and watched.flooded(_size(watched.log, 0)):
+        if asked is None and floods(watched):
             asked = FLOOD
         if asked:
             return _end_group(watched.execution, grace), asked
+
+
+def floods(watched: Watched) -> bool:
+    """Look whether a running command has printed more than it may."""
+    return bool(watched.most) and watched.flooded(_size(watched.log, 0))
 
 
 def _end_group(execution: Execution, grace: float) -> Exit:
@@ -212,21 +186,21 @@ def _end_group(execution: Execution, grace: float) -> Exit:
     return end
 
 
-def _outcome(end: Exit, asked: str | None, timeout: float, started: int, most: int) -> Outcome:
-    error: str | None
-    if asked == TIMEOUT:
-        word, error = TIMEOUT, f"timeout after {clock.brief(timeout)}"
-    elif asked == CANCELLED:
-        word, error = CANCELLED, CANCELLED
-    elif asked == FLOOD:
-        word, error = FLOOD, f"more output than max_log_bytes ({most} bytes)"
-    elif asked:
-        word, error = STOPPED, "stopped with its worker"
-    elif end.signal is not None:
-        word, error = f"sig{end.signal}", f"killed by signal {end.signal}{_signal_name(end.signal)}"
-    else:
-        word, error = str(end.code), f"exit {end.code}" if end.code else None
-    return Outcome(word, error, started, clock.now(), end.code, end.signal)
+def _spell(end: Exit, reason: str | None, watched: Watched) -> tuple[str, str | None]:
+    """Return the word for how a command ended, and the error for people."""
+    if reason == TIMEOUT:
+        return TIMEOUT, f"timeout after {clock.brief(watched.timeout)}"
+    if reason == CANCELLED:
+        return CANCELLED, CANCELLED
+    if reason == FLOOD:
+        return FLOOD, f"more output than max_log_bytes ({watched.most} bytes)"
+    if reason == STOPPED:
+        return STOPPED, "stopped with its worker"
+    if reason:
+        return reason, end.error
+    if end.signal is not None:
+        return f"sig{end.signal}", f"killed by signal {end.signal}{_signal_name(end.signal)}"
+    return str(end.code), f"exit {end.code}" if end.code else None
 
 
 def _signal_name(number: int) -> str:
@@ -234,74 +208,3 @@ def _signal_name(number: int) -> str:
         return f" ({signal.Signals(number).name})"
     except ValueError:
         return ""
-
-
-def decide(found: Job, outcome: Outcome, config: Config, worker: str) -> None:
-    """Write into a job what becomes of it after an attempt: completed, failed until its retry, or dead."""
-    found.attempts += 1
-    found.rev += 1
-    found.updated_at = finished = clock.iso(outcome.finished)
-    found.exit, found.exit_code, found.last_error = outcome.exit, outcome.exit_code, outcome.error
-    found.history.append(
-        job.Attempt(
-            attempt=found.attempts,
-            worker=worker,
-            started_at=clock.iso(outcome.started),
-            finished_at=finished,
-            exit_code=outcome.exit_code,
-            signal=outcome.signal,
-            error=outcome.error,
-            log_start=outcome.log_start,
-            log_end=outcome.log_end,
-        )
-    )
-    decision: retry.Decision = retry.Bury()
-    if outcome.exit != CANCELLED:
-        decision = retry.decide(
-            succeeded=outcome.succeeded,
-            attempts=found.attempts,
-            policy=policy(found, config),
-            now=outcome.finished,
-            chance=random.random(),
-        )
-    match decision:
-        case retry.Complete():
-            found.state = State.COMPLETED
-        case retry.Retry(at):
-            found.state, found.due_at = State.FAILED, clock.iso(at)
-        case retry.Bury():
-            found.state = State.DEAD
-
-
-def release(found: Job, now: int) -> None:
-    """Put a job back where it waited, its attempt unspent."""
-    found.rev += 1
-    found.state = State.PENDING
-    found.updated_at = clock.iso(now)
-
-
-def settle(spool: Spool, claim: Claim, config: Config, control: Control) -> bool:
-    """Write the decision down and move the job; while the disk refuses, keep the job, say so once and try again.
-
-    Returns False when the decision was not recorded: the job was moved by hand, or the worker may not wait.
-    """
-    durable = config.durability == "full" or claim.job.state is not State.COMPLETED
-    told = False
-    while True:
-        try:
-            recorded = spool.settle(claim, now=clock.now(), durable=durable)
-            if not recorded:
-                control.say(f"Job {claim.job.id} was moved by hand while it ran; its result is not recorded")
-            elif told:
-                control.say(f"Job {claim.job.id} is recorded now")
-            return recorded
-        except OSError as error:
-            if not told:
-                reason = errno.errorcode.get(error.errno or 0, "?")
-                control.say(f"Cannot record job {claim.job.id} ({reason}: {error.strerror}); trying again every second")
-            told = True
-            if control.word(claim.job.id) == STOPPED or spool.deleted():
-                control.say(f"Job {claim.job.id} is left for recovery, its result unrecorded")
-                claim.close()
-                return False
-            clock.sleep(RETRY_SETTLE_S)

@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from queuectl import clock, variables
 from queuectl.errors import UsageError
-from queuectl.job import nearest
+from queuectl.job import check_resources, nearest
 
 PREFIX = "QUEUECTL_"
 _ALIASES = {"base_backoff": "backoff_base"}
-_LINE = re.compile(r"""\s*["']?([A-Za-z_-]+)["']?\s*=\s*(?:"[^"]*"|'[^']*'|[^#]*?)(\s*#.*)?""")
+_LINE = re.compile(r"""\s*["']?([A-Za-z_-]+)["']?\s*=\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^#]*?)(\s*#.*)?""")
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,13 @@ class Config(Struct, frozen=True, kw_only=True):
     max_pending: int = 0
     min_free_bytes: int = 0
     poll_interval_sec: float = 5.0
+    executor: str = "local"
+    launcher: str = ""
+    launcher_signal: str = ""
+    launcher_host: str = ""
+    dask_scheduler: str = "local"
+    dask_wait_sec: float = 60.0
+    resources: str = "cpus=1 mem=1G gpus=0"
 
 
 KEYS = Config.__struct_fields__
@@ -108,6 +115,48 @@ def _size(low: int, high: int, says: str) -> Callable[[Any], int]:
     return read
 
 
+def _text(value: Any) -> str:
+    text = str(value).strip()
+    if not text.isprintable():
+        raise UsageError("must be one line of visible characters")
+    return text
+
+
+def _template(value: Any) -> str:
+    """Read words as a shell would, without expanding anything."""
+    import shlex
+
+    text = _text(value)
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"cannot be split into words: {str(error).lower()}") from None
+    return text
+
+
+def _resources(value: Any) -> str:
+    text = _text(value)
+    check_resources(resources(text))
+    return text
+
+
+def resources(text: str) -> dict[str, int | float | str]:
+    """Read `cpus=2 mem=4G`; what looks like a number is one. Raises `UsageError`."""
+    found: dict[str, int | float | str] = {}
+    for word in text.split():
+        name, equals, amount = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word[:80]!r} must be NAME=AMOUNT, such as cpus=2")
+        found[name] = _amount(amount)
+    return found
+
+
+def _amount(text: str) -> int | float | str:
+    if not re.fullmatch(r"\d{1,18}(\.\d{1,9})?", text, re.ASCII):
+        return text
+    return float(text) if "." in text else int(text)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "max_retries": _whole(0, 1_000_000),
     "backoff_base": _number(0, 1e9),
@@ -124,6 +173,13 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_pending": _whole(0, 1_000_000_000),
     "min_free_bytes": _size(0, 2**50, "0 (no limit) to 1024 TiB, such as 1 GiB"),
     "poll_interval_sec": _duration(0.1, 3600),
+    "executor": _one_of("local", "launcher", "dask"),
+    "launcher": _template,
+    "launcher_signal": _template,
+    "launcher_host": _template,
+    "dask_scheduler": _text,
+    "dask_wait_sec": _duration(0.1, 86400),
+    "resources": _resources,
 }
 
 
@@ -192,4 +248,7 @@ def edit(text: str, name: str, value: Any) -> str:
 
 
 def _toml(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    if not isinstance(value, str):
+        return repr(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from queuectl.errors import Refused
 
 
-def detach(log: str, body: Callable[[Callable[[], None]], int]) -> int:
-    """Run `body(started)` in a process of its own; returns its pid after it has called `started`.
+def detach(log: str, body: Callable[[Callable[[str], None]], int]) -> int:
+    """Run `body(started)` in a process of its own; returns its pid after it has called `started("")`.
 
-    Its output is appended to the file `log`. Raises `Refused` when it ends before having started.
+    Its output is appended to the file `log`. Raises `Refused` when it ends before that, or passes a problem instead.
     """
     ready, report = os.pipe()
     first = os.fork()
@@ -29,14 +29,14 @@ def detach(log: str, body: Callable[[Callable[[], None]], int]) -> int:
             os._exit(0)
     os.close(report)
     os.waitpid(first, 0)
-    said = os.read(ready, 64)  # not to the end of the file, which its forked workers hold open too
+    said = os.read(ready, 4096).decode()  # not to the end of the file, which its forked workers hold open too
     os.close(ready)
-    if not said:
-        raise Refused("the workers did not start", hint=f"the reason stands in {log}")
+    if not said.isdigit():
+        raise Refused(said or "the workers did not start", hint=f"what they said stands in {log}")
     return int(said)
 
 
-def _be_daemon(log: str, report: int, body: Callable[[Callable[[], None]], int]) -> None:
+def _be_daemon(log: str, report: int, body: Callable[[Callable[[str], None]], int]) -> None:
     code = 1
     try:
         null = os.open(os.devnull, os.O_RDONLY)
@@ -45,8 +45,8 @@ def _be_daemon(log: str, report: int, body: Callable[[Callable[[], None]], int])
             os.dup2(source, target)
         os.set_inheritable(report, False)
 
-        def started() -> None:
-            os.write(report, str(os.getpid()).encode())
+        def started(problem: str) -> None:
+            os.write(report, (problem or str(os.getpid())).encode()[:4096])
             os.close(report)
 
         code = body(started)

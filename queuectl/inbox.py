@@ -12,7 +12,7 @@ import signal
 from collections.abc import Sequence
 
 from queuectl import channel
-from queuectl.attempt import CANCELLED, STOPPED
+from queuectl.settling import CANCELLED, STOPPED
 
 
 class Inbox:
@@ -67,6 +67,10 @@ class Inbox:
         if id in self._cancelled:
             return CANCELLED
         return STOPPED if self.killed else None
+
+    def cancels(self, id: str) -> str | None:
+        """Return CANCELLED when a request to cancel a job has arrived, without looking for more."""
+        return CANCELLED if id in self._cancelled else None
 
     def forget(self) -> None:
         """Drop requests to cancel jobs that are not running here."""

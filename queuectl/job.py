@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ PRIORITIES = {"high": 9, "medium": 5, "low": 1}
 DEFAULT_PRIORITY = 5
 PRODUCER_KEYS = (
     *("command", "id", "priority", "run_at", "timeout"),
-    *("max_retries", "backoff_base", "cwd", "env", "meta"),
+    *("max_retries", "backoff_base", "cwd", "env", "resources", "meta"),
 )
 
 MAX_COUNT = 999_999_999  # the nine digits of a revision in a name
@@ -50,6 +50,7 @@ class Attempt(Struct, kw_only=True, forbid_unknown_fields=True):
     worker: str
     started_at: str
     finished_at: str
+    host: str | None = None
     exit_code: int | None = None
     signal: int | None = None
     error: str | None = None
@@ -61,7 +62,8 @@ class Job(Struct, kw_only=True, forbid_unknown_fields=True):
     """A job file. Only `command` is required of a producer; the keys after `meta` are queuectl's own.
 
     `command` is a string for `/bin/sh -c` or a list of strings run without a shell; `timeout` is in seconds (0: none);
-    `backoff_base` is the base of the wait before the k-th retry; `*_at` are ISO 8601 instants in UTC.
+    `backoff_base` is the base of the wait before the k-th retry; `*_at` are ISO 8601 instants in UTC; `resources` are
+    what an executor may be asked for by name, `cpus`, `mem`, `gpus` or a label.
     None means: whatever the configuration says.
     """
 
@@ -74,6 +76,7 @@ class Job(Struct, kw_only=True, forbid_unknown_fields=True):
     backoff_base: Annotated[float, Meta(ge=0, le=1e9)] | None = None
     cwd: str | None = None
     env: dict[str, str] | None = None
+    resources: dict[str, int | float | str] | None = None
     meta: dict[str, Any] | None = None
     state: State = State.PENDING
     attempts: Count = 0
@@ -201,6 +204,8 @@ def check(job: Job) -> None:
         if not name or "=" in name:
             raise UsageError(f"env: {name!r} is not a variable's name")
         _check_text(f"env {name}", f"{name}={value}")
+    if job.resources:
+        check_resources(job.resources)
     if job.meta:
         _check_depth(job.meta)
     _check_instants(job)
@@ -224,6 +229,23 @@ def parse_priority(value: int | str) -> int:
     if not 0 <= level <= 9:
         raise UsageError(f"priority {value!r} must be 0 to 9, or high, medium, low")
     return level
+
+
+def check_resources(resources: Mapping[str, float | str]) -> None:
+    """Check the names and the values of resources; raises `UsageError`."""
+    for name, value in resources.items():
+        if not _is_label(name):
+            raise UsageError(f"resources: {name[:80]!r} must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter")
+        if isinstance(value, str):
+            if not _is_amount(value):
+                raise UsageError(f"resources {name} {value[:80]!r} must be 1 to 200 visible characters")
+        elif not 0 <= value <= _MOST_OF_ANYTHING:
+            raise UsageError(f"resources {name} {value} must be 0 to {_MOST_OF_ANYTHING:.0e}")
+
+
+_MOST_OF_ANYTHING = 1e18
+_is_label = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}").fullmatch
+_is_amount = re.compile(r"[!-~]{1,200}").fullmatch
 
 
 def _check_command(command: str | list[str]) -> None:

@@ -42,7 +42,7 @@ def encode(command: str | list[str], directory: str, id: str, instant: str) -> s
     spelt = quote(command) if isinstance(command, str) else f"[{','.join(map(quote, command))}]"
     return (
         f'{{"command":{spelt},"id":"{id}","priority":5,"run_at":null,"timeout":null,"max_retries":null,'
-        f'"backoff_base":null,"cwd":{quote(directory)},"env":null,"meta":null,"state":"pending","attempts":0,"rev":0,'
+        f'"backoff_base":null,"cwd":{quote(directory)},"env":null,"resources":null,"meta":null,"state":"pending","attempts":0,"rev":0,'
         f'"created_at":"{instant}","updated_at":"{instant}","due_at":"{instant}","last_error":null,"exit_code":null,'
         '"exit":null,"history":[]}\n'
     )

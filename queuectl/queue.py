@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from queuectl import awaiting, catalog, clock, expiry, names, operate, registry, room
@@ -33,7 +34,8 @@ _SHOWN = (State.PENDING, State.PROCESSING, State.COMPLETED, State.FAILED, State.
 class Status:
     """The queue at a glance; instants in milliseconds since the epoch, None where there is none.
 
-    `short_of_room` says why workers claim nothing, when less than `min_free_bytes` is free.
+    `short_of_room` says why workers claim nothing, when less than `min_free_bytes` is free; `running_on` how many jobs
+    run on each machine, as far as that is known here.
     """
 
     counts: dict[State, int]
@@ -45,6 +47,7 @@ class Status:
     next_retry_at: int | None
     free_bytes: int = 0
     short_of_room: str | None = None
+    running_on: dict[str, int] = field(default_factory=dict)
 
 
 class Queue(Intake):
@@ -112,16 +115,18 @@ class Queue(Intake):
         failed = catalog.waiting(self._spool, State.FAILED, now)
         rest = {state: catalog.count(self._spool, state) for state in READ_ORDER[2:]}
         found = {State.PENDING: pending.count, State.FAILED: failed.count, **rest}
+        workers = [info for info in self.workers() if info.role == registry.WORKER]
         return Status(
             counts={state: found[state] for state in _SHOWN},
             rejected=catalog.rejected(self._spool),
-            workers=[info for info in self.workers() if info.role == registry.WORKER],
+            workers=workers,
             paused=self._spool.paused(),
             oldest_pending_at=pending.oldest_ready,
             next_run_at=pending.next_due,
             next_retry_at=failed.oldest_ready or failed.next_due,
             free_bytes=(free := room.free_bytes(self.path)),
             short_of_room=room.shortage(free, self._wanted_room()),
+            running_on=dict(Counter(self.hosts(workers).values())),
         )
 
     def _wanted_room(self) -> int:
@@ -129,6 +134,13 @@ class Queue(Intake):
             return self.config().min_free_bytes
         except (UsageError, Refused, OSError):
             return 0  # workers keep the settings that they had
+
+    def hosts(self, workers: list[WorkerInfo] | None = None) -> dict[str, str]:
+        """Return by id on which machine each running job runs, as far as that is known here."""
+        running = self._spool.directory(State.PROCESSING).listing()
+        if not running:
+            return {}
+        return registry.hosts(self._spool, running, registry.live(self._spool) if workers is None else workers)
 
     def workers(self) -> list[WorkerInfo]:
         """Return the processes that live: workers, and the supervisors above them."""

@@ -12,13 +12,14 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from queuectl import attempt, catalog, clock, disk, names, registry
+from queuectl import catalog, clock, disk, names, registry, settling
 from queuectl.admission import Admission
-from queuectl.attempt import Control, Outcome
 from queuectl.config import Config
 from queuectl.disk import Miss
 from queuectl.errors import BadJobFile
+from queuectl.executors import LOST
 from queuectl.job import State
+from queuectl.settling import Control, Outcome
 from queuectl.spool import READ_ORDER, Claim, Spool, read_name
 
 STALE_DRAFT_MS = 3_600_000
@@ -69,15 +70,15 @@ def _lose(spool: Spool, claim: Claim, running: names.RunningName, config: Config
     start = found.history[-1].log_end if found.history else 0
     found.rev = running.rev - 1
     outcome = Outcome(
-        exit=attempt.LOST,
+        exit=LOST,
         error="worker lost",
         started=clock.unstamp(running.started),
         finished=clock.now(),
         log_start=min(start, size),
         log_end=size,
     )
-    attempt.decide(found, outcome, config, worker="lost")
-    attempt.settle(spool, claim, config, control)
+    settling.decide(found, outcome, config, worker="lost")
+    settling.settle(spool, claim, config, control)
 
 
 def stale_drafts(spool: Spool, now: int) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -21,11 +21,15 @@ from queuectl.tree import Tree
 WORKER = "worker"
 SUPERVISOR = "supervisor"
 STOP_POLL_S = 0.05
+_MOST = 1 << 20  # bytes of a worker's file
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A live process: `worker` is `<host>.<pid>`, `supervisor` the pid above it, `started_at` an ISO instant."""
+    """A live process: `worker` is `<host>.<pid>`, `supervisor` the pid above it, `started_at` an ISO instant.
+
+    `executor` says what it runs commands with; `elsewhere` names by id the node of each of its jobs that is on one.
+    """
 
     worker: str
     host: str
@@ -33,6 +37,8 @@ class WorkerInfo:
     supervisor: int
     role: str
     started_at: str
+    executor: str = "local"
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
 
 def host() -> str:
@@ -56,10 +62,21 @@ def is_alive(pid: int) -> bool:
     return pid > 0
 
 
-def register(tree: Tree, role: str, supervisor: int, now: int) -> int:
+def register(tree: Tree, role: str, supervisor: int, now: int, executor: str = "local") -> int:
     """Enter this process; returns the descriptor whose lock says that it lives. Close it in forked children."""
-    info = WorkerInfo(worker_name(), host(), os.getpid(), supervisor, role, clock.iso(now))
-    stamp = clock.stamp(now)
+    return _enter(tree, WorkerInfo(worker_name(), host(), os.getpid(), supervisor, role, clock.iso(now), executor))
+
+
+def renew(tree: Tree, registered: int, elsewhere: dict[str, str]) -> int:
+    """Enter this process anew, with where its jobs run now; returns the descriptor that stands for the old one."""
+    info = msgspec.json.decode(os.pread(registered, _MOST, 0), type=WorkerInfo)
+    fresh = _enter(tree, replace(info, elsewhere=elsewhere))
+    os.close(registered)
+    return fresh
+
+
+def _enter(tree: Tree, info: WorkerInfo) -> int:
+    stamp = clock.iso_to_stamp(info.started_at)
     draft = tree.draft_name(stamp)
     fd = tree.directory("tmp").create(draft)
     try:
@@ -104,10 +121,22 @@ def running(tree: Tree, places: Iterable[str], workers: Iterable[WorkerInfo]) ->
     return found
 
 
+def hosts(tree: Tree, places: Iterable[str], workers: Iterable[WorkerInfo]) -> dict[str, str]:
+    """Return by id on which machine each job of these names of `processing/` runs, as far as is known here."""
+    places, workers = list(places), list(workers)
+    by_name = {info.worker: info.host for info in workers if info.executor == "local"}
+    here = running(tree, places, workers)
+    found = {id: by_name[worker] for id, worker in here.items() if worker in by_name}
+    there = {names.id_part(name) for name in places}
+    for info in workers:
+        found.update({id: node for id, node in info.elsewhere.items() if id in there})
+    return found
+
+
 def _read(directory: disk.Directory, name: str) -> WorkerInfo | None:
     try:
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory.fd), "rb") as file:
-            return msgspec.json.decode(file.read(4096), type=WorkerInfo)
+            return msgspec.json.decode(file.read(_MOST), type=WorkerInfo)
     except (FileNotFoundError, msgspec.DecodeError):  # trouble with reading must not look like a worker's death
         return None
 

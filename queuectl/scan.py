@@ -31,23 +31,35 @@ class Look:
     late: frozenset[str] = frozenset()
 
 
-def look(spool: Spool, now: int, limit: int) -> Look:
-    """Scan `pending/` and `failed/`; keeps the first `limit` candidates.
+def look(spool: Spool, now: int, limit: int, most: int = 0) -> Look:
+    """Scan `pending/` and `failed/`; keeps the first `limit` candidates, or all when there are no more than `most`.
 
     # RACE: names come while a directory is read, and a late one may be seen where an earlier one is not. Everything
     # that came before the end of one reading is seen by the next: so the second is taken as far as the first goes.
+    # When nothing that the first one saw came during it, whatever it did not see came later.
     """
     pending = spool.directory(State.PENDING)
     before = Look()
     for _ in range(MOST_READINGS):
         changed = pending.changed_ns()
-        seen = _read(spool, now, limit)
-        if pending.changed_ns() == changed < now * 1_000_000 - TICK_NS:
+        seen = _read(spool, now, limit, most)
+        since = now * 1_000_000 - TICK_NS
+        if pending.changed_ns() == changed < since or not _has_come(spool, seen, since):
             return seen
         if before.candidates or before.drops:
             return _confirmed(seen, before)
         before = seen
     return seen
+
+
+def _has_come(spool: Spool, seen: Look, since: int) -> bool:
+    """Say whether anything that was seen got its name after an instant: a rename or a link is a change of the inode."""
+    places = [(found.place, found.name) for found in seen.candidates]
+    for place, name in (*places, *((State.PENDING, name) for name in seen.drops)):
+        status = spool.directory(place).lstat(name)
+        if status is not None and status.st_ctime_ns >= since:
+            return True
+    return False
 
 
 def _confirmed(seen: Look, before: Look) -> Look:
@@ -60,16 +72,18 @@ def _confirmed(seen: Look, before: Look) -> Look:
     return Look(sure, seen.drops, seen.soonest, late)
 
 
-def _read(spool: Spool, now: int, limit: int) -> Look:
+def _read(spool: Spool, now: int, limit: int, most: int) -> Look:
     """Read both directories once."""
     present = clock.stamp(now) + "/"  # sorts after every name that begins with this stamp and its dot
     seen = Look()
     found: list[schedule.Candidate] = []
     soonest: list[str] = []
+    whole = True
     for state in WAITING:
-        ready, others = schedule.Shortlist(limit), list[str]()
+        ready, others = schedule.Shortlist(limit, most), list[str]()
         for chunk in spool.directory(state).chunks(CHUNK):
             _sort_out(chunk, present, ready, soonest, others)
+        whole = whole and ready.whole
         first = ready.names()
         exact = [name for name in first if names.is_waiting(name)]
         if len(exact) < len(first):
@@ -77,7 +91,7 @@ def _read(spool: Spool, now: int, limit: int) -> Look:
         found += schedule.candidates(str(state), exact)
         if state is State.PENDING:
             seen.drops += [name for name in others if names.is_drop(name)]
-    seen.candidates = schedule.first(found, limit)
+    seen.candidates = schedule.first(found, max(limit, most) if whole else limit)
     seen.soonest = clock.unstamp(soonest[0]) if soonest else None
     return seen
 

@@ -43,10 +43,11 @@ def first(ready: Iterable[Candidate], limit: int) -> list[Candidate]:
 
 
 class Shortlist:
-    """The first `limit` of ever so many ready names, in memory bounded by `limit`; the costly work is done in C."""
+    """The first `limit` of ever so many ready names, or all when there are no more than `most`; done in C."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, most: int = 0) -> None:
+        self._limit, self._most = limit, max(4 * limit, most)
+        self._fits = max(limit, most)
         self._kept: list[str] = []
         self._last: tuple[str, str] | None = None  # priority and name of the last one kept, once there are enough
 
@@ -69,17 +70,22 @@ class Shortlist:
 
     def _keep(self, ready: list[str]) -> None:
         self._kept += ready
-        if len(self._kept) > 4 * self._limit:
-            self._cut()
+        if len(self._kept) > self._most:
+            self._cut(self._limit)
 
-    def _cut(self) -> None:
+    def _cut(self, limit: int) -> None:
         self._kept.sort()
         self._kept.sort(key=_priority, reverse=True)  # stable, so that names stay in order within a priority
-        del self._kept[self._limit :]
+        del self._kept[limit:]
         if len(self._kept) == self._limit and self._kept:
             self._last = (self._kept[-1][_PRIORITY], self._kept[-1])
 
+    @property
+    def whole(self) -> bool:
+        """Whether no name has been left out."""
+        return self._last is None and len(self._kept) <= self._fits
+
     def names(self) -> list[str]:
         """Return the first names, in the order of claiming."""
-        self._cut()
+        self._cut(self._limit if self._last else self._fits)  # once names were left out, the rest has gaps
         return self._kept

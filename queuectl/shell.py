@@ -24,6 +24,11 @@ _SHELL_WORDS = frozenset(
 )
 
 
+def line(command: str) -> list[str]:
+    """Return the program and its arguments that run a command line."""
+    return [SHELL, "-c", "--", command]
+
+
 def words(command: str) -> list[str] | None:
     """Return the words of a command line that needs no shell, None for one that does."""
     if not _plain(command):

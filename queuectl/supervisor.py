@@ -21,12 +21,14 @@ from typing import Any
 from queuectl import channel, clock, config, daemon, names, recovery, registry, startcheck
 from queuectl.crew import Crew, Member
 from queuectl.dispatcher import POLL_WITHOUT_WATCH_S, Dispatcher
-from queuectl.executors.local import LocalExecutor
+from queuectl.executors import Cluster, Unavailable, choice
 from queuectl.inbox import Inbox
 from queuectl.job import State
 from queuectl.listener import BUSY, Listener
+from queuectl.remote import RemoteWorker
 from queuectl.spool import Spool
 from queuectl.terminal import ERASE, Terminal
+from queuectl.variables import environment
 from queuectl.worker import Worker
 
 LOG = "workers.log"
@@ -73,7 +75,7 @@ class Options:
 class Supervisor:
     """Runs the workers of one spool until they are to stop."""
 
-    def __init__(self, spool: Spool, options: Options, started: Callable[[], None] | None = None) -> None:
+    def __init__(self, spool: Spool, options: Options, started: Callable[[str], None] | None = None) -> None:
         self._spool, self._options, self._started = spool, options, started
         self._config = self._load()
         self._crew = Crew(self._be_worker, self._forget)
@@ -90,6 +92,7 @@ class Supervisor:
         self._restarts: list[tuple[float, int]] = []
         self._deaths = 0
         self._up = 0
+        self._refused = False
         self._total = 0
         self._progress_at = 0.0
 
@@ -148,19 +151,21 @@ class Supervisor:
     def _be_worker(self, number: int, inbox: int, words: int) -> None:
         """Live as a worker, in a forked process."""
         gc.freeze()  # what has been imported stays, and need not be gone through at each collection
-        registered = registry.register(self._spool, registry.WORKER, os.getppid(), clock.now())
         supervisor = channel.Writer(words, blocking=True)
+        try:
+            executor = choice.make(self._config, environment())
+        except Unavailable as error:
+            supervisor.say("refused", str(error))
+            return
+        registered = registry.register(self._spool, registry.WORKER, os.getppid(), clock.now(), self._config.executor)
         supervisor.say("up")
-        worker = Worker(
-            self._spool,
-            self._load,
-            executor=LocalExecutor(),
-            inbox=Inbox(channel.Reader(inbox)),
-            supervisor=supervisor,
-            terminal=Terminal(number, self._config.log_level, over_bar=self._options.progress is not None),
-        )
-        worker.run()
-        os.close(registered)
+        terminal = Terminal(number, self._config.log_level, over_bar=self._options.progress is not None)
+        ears = Inbox(channel.Reader(inbox))
+        if isinstance(executor, Cluster):
+            RemoteWorker(self._spool, self._load, executor, ears, supervisor, terminal, registered).run()
+        else:
+            Worker(self._spool, self._load, executor, ears, supervisor, terminal).run()
+            os.close(registered)
 
     def _forget(self) -> None:
         """In a forked child: close what belongs to the supervisor."""
@@ -189,10 +194,20 @@ class Supervisor:
         self._dispatcher.look_again()
         self._announce()  # whoever waits for the start is not to wait for a worker that cannot
 
-    def _announce(self) -> None:
-        """Tell whoever waits for the start, once, that the workers are there: `worker list` names them."""
+    def _refuse(self, why: str) -> None:
+        """A worker has nothing to run jobs with: give up at the start, and try again when it has worked before."""
+        if not self._refused:
+            self._say(f"Error: {why}" if not self._up else f"No new jobs: {why}; trying again")
+        self._refused = True
+        if not self._up:
+            self._exit_code = 6
+            self._announce(why)
+            self._stop("stop")
+
+    def _announce(self, problem: str = "") -> None:
+        """Tell whoever waits for the start, once, that the workers are there, or why there are none."""
         if self._started:
-            self._started()
+            self._started(problem)
             self._started = None
 
     # What is heard.
@@ -202,8 +217,11 @@ class Supervisor:
             self._dispatcher.became_idle(member, argument)
         elif verb == "up":
             self._up += 1
+            self._refused = False
             if self._up == self._options.count:
                 self._announce()
+        elif verb == "refused":
+            self._refuse(argument)
         elif verb == "more":
             self._dispatcher.more()
         elif verb == "count":

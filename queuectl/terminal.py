@@ -9,8 +9,8 @@ import contextlib
 import os
 
 from queuectl import clock
-from queuectl.attempt import CANCELLED, STOPPED, Outcome
 from queuectl.job import Job, State
+from queuectl.settling import CANCELLED, STOPPED, Outcome
 
 STDOUT, STDERR = 1, 2
 _LEVELS = {"DEBUG": 0, "INFO": 1, "WARNING": 2, "ERROR": 3}
@@ -22,10 +22,14 @@ class Terminal:
     """The terminal as worker number `number` uses it; `over_bar` erases a progress bar before each line."""
 
     def __init__(self, number: int, level: str, *, over_bar: bool = False) -> None:
-        self.level = level
+        self.level, self._number, self._over_bar = level, number, over_bar
         self._mark = f"{ERASE if over_bar else ''}[Worker {number}] "
         self._erase = ERASE.encode() if over_bar else b""
         self._shown = 0
+
+    def another(self) -> Terminal:
+        """Return the same terminal for another job that runs at the same time."""
+        return Terminal(self._number, self.level, over_bar=self._over_bar)
 
     @property
     def chatty(self) -> bool:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from queuectl import attempt, catalog, channel, clock, expiry, names, recovery, registry, schedule
+from queuectl import attempt, catalog, channel, clock, expiry, names, recovery, registry, schedule, settling
 from queuectl.admission import Admission
 from queuectl.admission import Report as AdmissionReport
-from queuectl.attempt import CANCELLED, Outcome
 from queuectl.config import Config
 from queuectl.disk import Miss
 from queuectl.errors import BadJobFile, QueuectlError
@@ -22,11 +21,12 @@ from queuectl.inbox import Inbox
 from queuectl.job import Job, State
 from queuectl.room import Gauge
 from queuectl.scan import Look, look
+from queuectl.settling import CANCELLED, Outcome
 from queuectl.spool import Claim, Spool
 from queuectl.terminal import Terminal
 from queuectl.variables import environment
 
-KEEP_FIRST = 1_024  # candidates that a look keeps at least, so that work begins at once
+KEEP_FIRST = 4_096  # candidates that a look keeps at least where there are more than it could keep
 KEEP_MOST = 65_536  # and at most; as many as the last list has shown to be of use
 FRESH_S = 0.5  # a list of candidates is good for this long, or for 25 times what it cost to make
 FRESH_COSTS = 25
@@ -70,7 +70,6 @@ class Worker:
         self,
         spool: Spool,
         load: Callable[[], Config],
-        *,
         executor: Executor,
         inbox: Inbox,
         supervisor: channel.Writer | None,
@@ -92,7 +91,7 @@ class Worker:
         self._gauge = Gauge(spool.path)
         self._short = False
 
-    # The words of `attempt.Control`.
+    # The words of `settling.Control`.
 
     def fds(self) -> Sequence[int]:
         """Return what may interrupt a wait."""
@@ -212,7 +211,7 @@ class Worker:
             clock.sleep(NO_ROOM_S)
             return
         if outcome.recorded:
-            self._terminal.settled(found, outcome, attempt.max_retries(found, self.config))
+            self._terminal.settled(found, outcome, settling.max_retries(found, self.config))
             self._count(found, outcome)
 
     def _count(self, found: Job, outcome: Outcome) -> None:
@@ -236,7 +235,7 @@ class Worker:
         """Scan for work, admit drops, and plan what to claim."""
         began, now = clock.monotonic(), clock.now()
         self._keep = self._plan.to_keep(self._keep)
-        seen: Look = look(self.spool, now, self._keep)
+        seen: Look = look(self.spool, now, self._keep, KEEP_MOST)
         before = self._plan.soonest
         plan = self._plan = Plan(seen.candidates, 0, seen.soonest, scanned=True)
         if before is not None and before > now:
@@ -274,7 +273,7 @@ class Worker:
         """Settle what dead workers left, and tell of it."""
         done = recovery.recover(self.spool, self.config, self, self._admission)
         for claim in done.lost:
-            self._terminal.lost(claim.job, attempt.max_retries(claim.job, self.config))
+            self._terminal.lost(claim.job, settling.max_retries(claim.job, self.config))
             if claim.job.state is State.FAILED:
                 self._soonest(clock.uniso(claim.job.due_at or ""))
         for name, why in done.rejected:
@@ -298,9 +297,7 @@ class Worker:
 
     def _idle(self) -> None:
         """Say that there is nothing to do, and wait for a task."""
-        self._report()
-        soonest = self._plan.soonest
-        self._tell("idle", f"{'-' if soonest is None else clock.stamp(soonest)} {self._scan_cost:.6f}")
+        self._say_idle()
         while not self._inbox.tasks and not self._inbox.stopping:
             self._inbox.wait()
             self._inbox.take()
@@ -308,6 +305,11 @@ class Worker:
         if self._inbox.tasks:
             tasks, self._inbox.tasks = self._inbox.tasks, []
             self._do(tasks)
+
+    def _say_idle(self) -> None:
+        self._report()
+        soonest = self._plan.soonest
+        self._tell("idle", f"{'-' if soonest is None else clock.stamp(soonest)} {self._scan_cost:.6f}")
 
     def _do(self, tasks: list[tuple[str, str]]) -> None:
         """Look where the supervisor points: at everything, or at one name."""

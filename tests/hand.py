@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from queuectl import attempt, clock
-from queuectl.attempt import Outcome
+from queuectl import attempt, clock, settling
 from queuectl.config import Config
 from queuectl.executors.local import LocalExecutor
 from queuectl.job import Job
 from queuectl.scan import look
+from queuectl.settling import Outcome
 from queuectl.spool import Claim, Spool
 
 
@@ -23,7 +23,7 @@ class Hand:
         self.executor = LocalExecutor()
         self.said: list[str] = []
 
-    # The words of `attempt.Control`.
+    # The words of `settling.Control`.
 
     def fds(self) -> Sequence[int]:
         return ()
@@ -59,6 +59,6 @@ class Hand:
         """Let an attempt at a job fail without running it."""
         claim = self.claim(id)
         now = clock.now()
-        attempt.decide(claim.job, Outcome("7", "exit 7", now, now, 7), self.config, "host.1")
+        settling.decide(claim.job, Outcome("7", "exit 7", now, now, 7), self.config, "host.1")
         assert self.spool.settle(claim, now=now, durable=False)
         return claim.job

@@ -31,6 +31,14 @@ def wait_until(condition: Callable[[], T], timeout: float = PATIENCE_S, what: st
         time.sleep(0.01)
 
 
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that has ended and waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def named(path: Path) -> str | None:
     """Return the id in the name of a job's file; None when the name holds none, as that of a drop need not."""
     parts = path.name.removesuffix(".json").split(".", 2)

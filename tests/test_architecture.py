@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -214,15 +215,32 @@ def test_no_path_is_renamed_or_unlinked_by_its_own_methods() -> None:
     assert wrong == []
 
 
+# These two run on other machines, where there is nothing of ours.
+ON_NODES = {"executors/keeper", "executors/lend"}
+
+
 def test_only_the_local_executor_starts_commands_and_signals_their_groups() -> None:
     starts = re.compile(r"os\.(posix_spawnp?|exec\w+|spawn\w+|system|popen|killpg)").fullmatch
-    assert users(lambda name: starts(name) is not None) == {"executors/local"}
-    for package in ("subprocess", "multiprocessing", "pty", "asyncio", "concurrent"):
+    assert users(lambda name: starts(name) is not None) == {"executors/local", *ON_NODES}
+    assert importers("subprocess") == {"executors/lend"}
+    for package in ("multiprocessing", "pty", "asyncio", "concurrent"):
         assert importers(package) == set(), package
 
 
-def test_processes_are_forked_in_three_places() -> None:
-    assert users(of_os("fork", "forkpty")) == {"crew", "daemon", "listener"}
+def test_processes_are_forked_in_few_places() -> None:
+    assert users(of_os("fork", "forkpty")) == {"crew", "daemon", "listener", "executors/guard", "executors/keeper"}
+
+
+def test_what_runs_on_a_node_needs_nothing_of_ours() -> None:
+    for name in ON_NODES:
+        assert own_imports(sources()[name]) == set()
+        used = {full.split(".")[0] for full in imports(sources()[name])} - {"__future__"}
+        assert used <= sys.stdlib_module_names
+
+
+def test_only_the_dask_executor_uses_dask() -> None:
+    for package in ("distributed", "dask", "cloudpickle"):
+        assert importers(package) <= {"executors/dask"}, package
 
 
 def test_only_the_registry_signals_processes_by_their_pid() -> None:
@@ -230,11 +248,11 @@ def test_only_the_registry_signals_processes_by_their_pid() -> None:
 
 
 def test_signals_are_handled_where_processes_have_their_main_loop() -> None:
-    assert users(lambda name: name == "signal.signal") == {"crew", "inbox", "supervisor"}
+    assert users(lambda name: name == "signal.signal") == {"crew", "inbox", "supervisor", "executors/keeper"}
 
 
 def test_only_the_clock_asks_for_the_time() -> None:
-    assert importers("time") | importers("datetime") | importers("calendar") == {"clock"}
+    assert importers("time") | importers("datetime") | importers("calendar") == {"clock", "executors/keeper"}
 
 
 def test_one_module_reads_the_environment() -> None:
@@ -259,7 +277,7 @@ def test_a_lock_is_given_back_by_closing_it_and_by_nothing_else() -> None:
 def test_only_the_command_line_uses_click_prints_and_exits() -> None:
     assert {layer_name(name) for name in importers("click")} == {"cli"}
     assert {layer_name(name) for name in users(lambda name: name == "print")} == {"cli"}
-    assert users(lambda name: name == "sys.exit") <= {"cli/__main__", SHORTCUT, "__main__"}
+    assert users(lambda name: name == "sys.exit") <= {"cli/__main__", SHORTCUT, "__main__", "executors/keeper"}
 
 
 def test_only_the_retry_rule_computes_a_power() -> None:
@@ -279,6 +297,7 @@ def test_what_is_slow_to_import_is_imported_when_it_is_needed() -> None:
     wrong = [
         f"{name}:{node.lineno}"
         for name, tree in sources().items()
+        if name not in {"executors/keeper", "executors/line"}  # which are imported with dask alone
         for node in tree.body
         if isinstance(node, ast.Import | ast.ImportFrom)
         and any(full.split(".")[0] in slow for full in imports(ast.Module([node], [])))
@@ -297,9 +316,10 @@ def test_the_spool_asks_neither_for_the_time_nor_for_settings(name: str) -> None
     assert own_imports(tree) <= {"clock", "disk", "errors", "job", "names", "tree"}
 
 
-@pytest.mark.parametrize("name", ["executors", "executors/local"])
+@pytest.mark.parametrize("name", sorted(name for name in sources() if name.split("/")[0] == "executors"))
 def test_executors_know_nothing_of_jobs_retries_or_the_spool(name: str) -> None:
-    assert own_imports(sources()[name]) <= {"clock", "executors", "shell"}
+    known = {other for other in own_imports(sources()[name]) if other.split("/")[0] != "executors"}
+    assert known <= {"clock", "shell"} | ({"config"} if name == "executors/choice" else set())
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
@@ -323,7 +343,7 @@ def test_rules_and_nouns_touch_no_file(name: str) -> None:
 
 
 def test_nothing_is_logged_behind_the_backs_of_people() -> None:
-    assert importers("logging") <= {"wakeup"}  # which silences that of watchdog
+    assert importers("logging") <= {"wakeup", "executors/dask"}  # which silence those of watchdog and distributed
 
 
 # Exceptions.
@@ -352,7 +372,7 @@ def test_whoever_catches_everything_passes_it_on_unless_a_process_ends_there() -
         for name, handler in handlers()
         if catches(handler, "BaseException") and not isinstance(handler.body[-1], ast.Raise)
     ]
-    assert set(kept) <= {"crew", "daemon"}
+    assert set(kept) <= {"crew", "daemon", "executors/keeper"}
 
 
 # Texts.

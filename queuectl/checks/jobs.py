@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 
 from queuectl import catalog, clock, config, disk, job, names, recovery
 from queuectl.admission import Admission
-from queuectl.attempt import CANCELLED, STOPPED
 from queuectl.checks import Case, Finding
 from queuectl.disk import Miss
 from queuectl.errors import BadJobFile, QueuectlError
 from queuectl.job import Job, State
+from queuectl.settling import CANCELLED, STOPPED
 from queuectl.spool import READ_ORDER, Claim, Spool, final_place, read_name
 
 ENDED = (State.COMPLETED, State.DEAD)

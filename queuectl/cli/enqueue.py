@@ -68,6 +68,7 @@ words are a program and its arguments, run without a shell. Either all jobs of a
 @click.option("--timeout", type=DURATION, metavar="DUR", help="End a run that takes longer; 0: never.")
 @click.option("--cwd", metavar="DIR", help="The directory to run in. [this one]")
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Set a variable; -e NAME copies one from here.")
+@click.option("--resource", multiple=True, metavar="K=V", help="What it needs where it runs: cpus=2, mem=4G, a label.")
 @click.option("--meta", multiple=True, metavar="K=V", help="Carry a note along with the job.")
 @click.option("--wait", is_flag=True, help="Block, show the output, exit with the job's result.")
 @click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
@@ -99,8 +100,17 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
     fields["run_at"] = None if run_at is None else clock.iso(run_at)
     fields["cwd"] = None if given["cwd"] is None else os.path.abspath(given["cwd"])
     fields["env"] = env or None
+    fields["resources"] = _resources(given["resource"])
     fields["meta"] = pairs("--meta", given["meta"]) or None
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _resources(words: tuple[str, ...]) -> dict[str, Any] | None:
+    if not words:
+        return None
+    from queuectl import config  # here, since few jobs have any
+
+    return config.resources(" ".join(words))
 
 
 def _from_file(name: str, other: bool, fields: dict[str, Any], *, lines: bool) -> list[Job]:

@@ -82,7 +82,10 @@ def show(id: str, as_json: bool) -> None:
     if as_json:
         output.document(job)
         return
-    _block(list(_facts(job, queue.config())))
+    facts = list(_facts(job, queue.config()))
+    if job.state == "processing" and (host := queue.hosts().get(job.id)):
+        facts.append(("running_on", host))
+    _block(facts)
     _attempts(job)
 
 
@@ -122,6 +125,8 @@ def _facts(job: Job, config: Config) -> Iterator[tuple[str, str]]:
         yield "last_error", job.last_error
     for variable, value in (job.env or {}).items():
         yield "env", f"{variable}={value}"
+    for label, amount in (job.resources or {}).items():
+        yield "resource", f"{label}={amount}"
     for key, value in (job.meta or {}).items():
         yield "meta", f"{key}={_plain(value)}"
 
@@ -153,8 +158,9 @@ def _attempts(job: Job) -> None:
             phrases.took(attempt) if human else attempt.finished_at,
             phrases.ended(attempt),
             attempt.worker,
+            attempt.host or "",
         ]
         for attempt in job.history
     ]
     if rows:
-        output.table(("ATTEMPT", "STARTED", "TOOK", "ENDED", "WORKER"), rows)
+        output.table(("ATTEMPT", "STARTED", "TOOK", "ENDED", "WORKER", "HOST"), rows)

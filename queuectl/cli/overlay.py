@@ -11,7 +11,7 @@ from queuectl.errors import UsageError
 from queuectl.job import Job, check
 from queuectl.variables import variable
 
-_MERGED = ("env", "meta")
+_MERGED = ("env", "resources", "meta")
 
 
 def lay_over(job: Job, fields: dict[str, Any]) -> Job:

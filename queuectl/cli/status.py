@@ -70,6 +70,8 @@ def _lines(now: Status) -> Iterator[str]:
         yield f"  {output.paint(state.ljust(10), state, colour=colour and count > 0)}: {count}"
     yield f"DLQ size: {counts.get('dead', 0)}"
     yield f"Rejected: {now.rejected}"
+    if now.running_on:
+        yield "Running on: " + ", ".join(f"{host} ({count})" for host, count in sorted(now.running_on.items()))
     yield f"Oldest pending: {_age(now.oldest_pending_at)}"
     yield f"Next retry: {_moment(now.next_retry_at)}"
     yield f"Next scheduled: {_moment(now.next_run_at)}"
@@ -119,6 +121,7 @@ def as_document(queue: Queue) -> dict[str, Any]:
         "counts": {state: counts.get(state, 0) for state in ORDER},
         "dlq_size": counts.get("dead", 0),
         "rejected": now.rejected,
+        "running_on": now.running_on,
         "paused": now.paused,
         "free_bytes": now.free_bytes,
         "short_of_room": now.short_of_room,

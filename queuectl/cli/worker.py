@@ -15,6 +15,8 @@ from queuectl.cli.progress import Progress
 if TYPE_CHECKING:
     from queuectl.supervisor import Result
 
+EXECUTORS = ("local", "launcher", "dask")
+
 
 @click.group("worker", cls=Family, default="start")
 def worker() -> None:
@@ -35,6 +37,7 @@ def _start_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--drain", is_flag=True, help="End when no job is ready, running or waiting for a retry."),
             click.option("--for", "for_s", type=DURATION, metavar="DUR", help="Stop gracefully after this time."),
             click.option("--timeout", type=DURATION, metavar="SECONDS", hidden=True, help="The same as --for."),
+            click.option("--executor", type=click.Choice(EXECUTORS), help="What runs the commands. [as configured]"),
             click.option("--force", is_flag=True, help="Run on a network file system at your own risk."),
         ]
     ):
@@ -55,7 +58,13 @@ without using up an attempt.
 
 
 def _start(
-    count: int | None, detach: bool, drain: bool, for_s: float | None, timeout: float | None, force: bool
+    count: int | None,
+    detach: bool,
+    drain: bool,
+    for_s: float | None,
+    timeout: float | None,
+    executor: str | None,
+    force: bool,
 ) -> None:
     """Run workers, and end with the supervisor's exit code."""
     if for_s is not None and timeout is not None:
@@ -74,6 +83,7 @@ def _start(
             for_s=seconds,
             force=force,
             detach=detach,
+            settings={"executor": executor},
             progress=bar if drain and bar.enabled and not detach else None,
         )
     if detach:

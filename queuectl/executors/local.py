@@ -96,22 +96,35 @@ class LocalExecutor:
 
     def start(self, order: Order) -> LocalExecution:
         """Start a command; see `Executor.start`."""
-        self._enter(order.cwd)
-        actions = [
-            (os.POSIX_SPAWN_DUP2, self._null, 0),
-            (os.POSIX_SPAWN_DUP2, order.log, 1),
-            (os.POSIX_SPAWN_DUP2, order.log, 2),
-            (os.POSIX_SPAWN_DUP2, order.lock, order.lock),  # onto itself: inherited from here on
-        ]
         if isinstance(order.command, list):
-            return LocalExecution(_spawn(order.command, order.env, actions))
+            return LocalExecution(self.spawn(order.command, order))
         plain = shell.words(order.command)
         if plain is not None:
             try:
-                return LocalExecution(_spawn(plain, order.env, actions))
+                return LocalExecution(self.spawn(plain, order))
             except CannotStart:
                 pass  # the shell says it in the log, with the exit code that everybody knows
-        return LocalExecution(_spawn([shell.SHELL, "-c", "--", order.command], order.env, actions))
+        return LocalExecution(self.spawn(shell.line(order.command), order))
+
+    def spawn(self, argv: list[str], order: Order) -> int:
+        """Start a program as an order wants it; returns its pid."""
+        self._enter(order.cwd)
+        return _spawn(
+            argv,
+            order.env,
+            [
+                (os.POSIX_SPAWN_DUP2, self._null, 0),
+                (os.POSIX_SPAWN_DUP2, order.log, 1),
+                (os.POSIX_SPAWN_DUP2, order.log, 2),
+                (os.POSIX_SPAWN_DUP2, order.lock, order.lock),  # onto itself: inherited from here on
+            ],
+        )
+
+    def help(self, argv: list[str], env: Mapping[str, str], out: int, log: int) -> LocalExecution:
+        """Start a program that has to do with a job and is not its command: it does not hold the job's lock."""
+        self._enter(None)
+        actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in ((self._null, 0), (out, 1), (log, 2))]
+        return LocalExecution(_spawn(argv, env, actions))
 
     def _enter(self, cwd: str | None) -> None:
         try:
@@ -126,7 +139,7 @@ class LocalExecutor:
 def _spawn(argv: list[str], env: Mapping[str, str], actions: Sequence[tuple[int, int, int]]) -> int:
     try:
         return os.posix_spawn(
-            _find(argv[0], env.get("PATH", os.defpath)),
+            find(argv[0], env.get("PATH", os.defpath)),
             argv,
             env,
             file_actions=actions,
@@ -142,7 +155,7 @@ def _spawn(argv: list[str], env: Mapping[str, str], actions: Sequence[tuple[int,
         raise CannotStart(f"cannot start {argv[0]!r}: not to be spelt in this locale") from None
 
 
-def _find(program: str, path: str) -> str:
+def find(program: str, path: str) -> str:
     """Look a program up in the command's own PATH, as execvp(3) does; with a slash it is taken as it is."""
     if "/" in program:
         return program

@@ -12,10 +12,10 @@ from typing import Any
 from helpers import wait_until
 
 from attack.lab import Bench, Process
-from queuectl import attempt, clock
-from queuectl.attempt import Outcome
+from queuectl import clock, settling
 from queuectl.config import Config
 from queuectl.disk import Miss
+from queuectl.settling import Outcome
 from queuectl.spool import Claim, Spool
 
 EARLY, LATER = "20200101T000000000Z", "20200101T000000001Z"
@@ -137,7 +137,7 @@ def orphans(bench: Bench) -> None:
 
 def _decide(spool: Spool, claim: Claim) -> None:
     now = clock.now()
-    attempt.decide(claim.job, Outcome("0", None, now, now, 0), Config(), "host.1")
+    settling.decide(claim.job, Outcome("0", None, now, now, 0), Config(), "host.1")
     assert spool._decide(claim, now, durable=False)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attack.power_world import World
-from queuectl import attempt, catalog, clock, operate
+from queuectl import catalog, clock, operate, settling
 from queuectl.job import State
 from queuectl.operate import Spots
 
@@ -121,7 +121,7 @@ def succeed_after_a_retry(world: World) -> None:
 @operation(lambda world: world.enqueue("a"))
 def release(world: World) -> None:
     claim = world.claim("a")
-    attempt.release(claim.job, clock.now())
+    settling.release(claim.job, clock.now())
     world.settle(claim)
 
 
@@ -223,7 +223,7 @@ def recover_to_the_dead(world: World) -> None:
 def decided(world: World) -> None:
     world.enqueue("a", end=FAILS, max_retries=0)
     claim = world.claim("a")
-    attempt.decide(claim.job, world.execute(claim), world.worker.config, "host.1")
+    settling.decide(claim.job, world.execute(claim), world.worker.config, "host.1")
     world.spool._decide(claim, clock.now(), durable=True)
     claim.close()
 
@@ -261,10 +261,10 @@ def three_kinds(world: World) -> None:
 def four_at_once(world: World) -> None:
     claims = [world.claim(id) for id in ("bad", "good", "late", "put-back")]
     for claim in claims[:3]:
-        attempt.decide(claim.job, world.execute(claim), world.worker.config, "host.1")
+        settling.decide(claim.job, world.execute(claim), world.worker.config, "host.1")
         world.settle(claim)
         world.enqueue(f"after-{claim.job.id}")
-    attempt.release(claims[3].job, clock.now())
+    settling.release(claims[3].job, clock.now())
     world.settle(claims[3])
     world.enqueue("newer")
 

@@ -13,9 +13,8 @@ from typing import Any
 from hand import Hand
 
 from attack.loops import Mounted
-from queuectl import attempt, catalog, clock, disk, recovery
+from queuectl import attempt, catalog, clock, disk, recovery, settling
 from queuectl.admission import Admission
-from queuectl.attempt import Outcome
 from queuectl.config import Config
 from queuectl.disk import Directory
 from queuectl.errors import BadJobFile
@@ -23,6 +22,7 @@ from queuectl.executors.local import LocalExecutor
 from queuectl.job import Job, State
 from queuectl.queue import Queue
 from queuectl.scan import look
+from queuectl.settling import Outcome
 from queuectl.spool import Claim, Spool
 
 ENV = {"PATH": "/usr/bin:/bin"}
@@ -170,13 +170,13 @@ class World:
 
     def settle(self, claim: Claim) -> None:
         """Record what has been decided about a job."""
-        assert attempt.settle(self.spool, claim, self.worker.config, self.worker)
+        assert settling.settle(self.spool, claim, self.worker.config, self.worker)
         self.record(claim.job)
 
     def run(self, id: str) -> None:
         """Claim a job, run it, and record what becomes of it."""
         claim = self.claim(id)
-        attempt.decide(claim.job, self.execute(claim), self.worker.config, "host.1")
+        settling.decide(claim.job, self.execute(claim), self.worker.config, "host.1")
         self.settle(claim)
 
     def change(self, id: str) -> None:

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attack.corpus_bytes import FIELDS
-from queuectl import attempt, catalog, clock, job, names
+from queuectl import catalog, clock, job, names, settling
 from queuectl.admission import YOUNG_MS, Admission
-from queuectl.attempt import Outcome
 from queuectl.config import Config
 from queuectl.job import State
 from queuectl.scan import look
+from queuectl.settling import Outcome
 from queuectl.spool import Claim, Spool
 
 LIMIT = 4096
@@ -128,7 +128,7 @@ class Bench:
         assert isinstance(claim, Claim)
         assert is_object(data), "what no other decoder takes was taken for a job"
         command = claim.job.command
-        attempt.decide(claim.job, Outcome("0", None, now, now, 0), Config(), "host.1")
+        settling.decide(claim.job, Outcome("0", None, now, now, 0), Config(), "host.1")
         assert self.spool.settle(claim, now=now, durable=False)
         (done,) = os.listdir(self.spool.path / "completed")
         record = catalog.load(self.spool, State.COMPLETED, done)

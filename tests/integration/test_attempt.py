@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hand import Hand
 
-from queuectl import attempt, clock
-from queuectl.attempt import Outcome
+from queuectl import attempt, clock, settling
 from queuectl.config import Config
 from queuectl.executors import Execution, Order
 from queuectl.job import Job, State
 from queuectl.queue import Queue
+from queuectl.settling import Outcome
 from queuectl.spool import Spool
 
 NOW = 1_800_000_000_000
@@ -58,13 +58,13 @@ def is_gone(pid: int) -> bool:
 )
 def test_what_becomes_of_a_job_follows_from_its_outcome_and_its_attempts(how: str, attempts: int, state: State) -> None:
     found = Job(command="x", id="a", attempts=attempts)
-    attempt.decide(found, outcome(how), Config(), "host.1")
+    settling.decide(found, outcome(how), Config(), "host.1")
     assert (found.state, found.attempts, found.rev) == (state, attempts + 1, 1)
 
 
 def test_a_decision_tells_when_the_retry_is_due() -> None:
     found = Job(command="x", id="a", attempts=1)
-    attempt.decide(found, outcome("7"), Config(), "host.1")
+    settling.decide(found, outcome("7"), Config(), "host.1")
     assert (found.updated_at, found.due_at) == (clock.iso(NOW + 20), clock.iso(NOW + 20 + 4000))
 
 
@@ -82,21 +82,21 @@ def test_a_jobs_own_backoff_goes_before_the_settings(
     fields: dict[str, Any], settings: dict[str, Any], due: int
 ) -> None:
     found = Job(command="x", id="a", **fields)
-    attempt.decide(found, outcome("7"), Config(**settings), "host.1")
+    settling.decide(found, outcome("7"), Config(**settings), "host.1")
     assert found.due_at == clock.iso(NOW + 20 + due)
 
 
 @pytest.mark.parametrize(("own", "general", "state"), [(0, 3, State.DEAD), (3, 0, State.FAILED), (None, 0, State.DEAD)])
 def test_a_jobs_own_retries_go_before_the_settings(own: int | None, general: int, state: State) -> None:
     found = Job(command="x", id="a", max_retries=own)
-    attempt.decide(found, outcome("7"), Config(max_retries=general), "host.1")
+    settling.decide(found, outcome("7"), Config(max_retries=general), "host.1")
     assert found.state is state
 
 
 def test_an_attempt_stands_in_the_history_with_all_that_is_known_of_it() -> None:
     found = Job(command="x", id="a")
-    attempt.decide(found, outcome("7", exit_code=7, log_start=3, log_end=9), Config(), "host.1")
-    attempt.decide(found, outcome("sig9", signal=9, log_start=9, log_end=9), Config(), "host.2")
+    settling.decide(found, outcome("7", exit_code=7, log_start=3, log_end=9), Config(), "host.1")
+    settling.decide(found, outcome("sig9", signal=9, log_start=9, log_end=9), Config(), "host.2")
     first, second = found.history
     assert (first.attempt, first.worker, first.exit_code, first.signal, first.error) == (1, "host.1", 7, None, "exit 7")
     assert (first.started_at, first.finished_at) == (clock.iso(NOW), clock.iso(NOW + 20))
@@ -106,7 +106,7 @@ def test_an_attempt_stands_in_the_history_with_all_that_is_known_of_it() -> None
 
 def test_a_job_that_is_put_back_keeps_its_attempts_and_its_place() -> None:
     found = Job(command="x", id="a", attempts=2, rev=5, state=State.FAILED, due_at=clock.iso(NOW))
-    attempt.release(found, NOW + 9)
+    settling.release(found, NOW + 9)
     assert (found.state, found.attempts, found.rev, found.due_at) == (State.PENDING, 2, 6, clock.iso(NOW))
     assert found.history == []
 
@@ -217,7 +217,7 @@ def test_a_success_after_the_timeout_is_no_success(queue: Queue, hand: Hand) -> 
 
 @pytest.mark.parametrize(
     ("word", "state", "attempts", "how"),
-    [(attempt.CANCELLED, State.DEAD, 1, "cancelled"), (attempt.STOPPED, State.PENDING, 0, None)],
+    [(settling.CANCELLED, State.DEAD, 1, "cancelled"), (settling.STOPPED, State.PENDING, 0, None)],
 )
 def test_a_word_from_outside_ends_the_command(
     queue: Queue,
@@ -271,7 +271,7 @@ Refuse = Callable[[int], None]
 @pytest.fixture
 def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
     """Let the next few decisions not be written, as on a full disk."""
-    monkeypatch.setattr(attempt, "RETRY_SETTLE_S", 0.0)
+    monkeypatch.setattr(settling, "RETRY_SETTLE_S", 0.0)
     settle = Spool.settle
 
     def for_times(times: int) -> None:

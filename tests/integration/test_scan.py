@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from helpers import wait_until
 
 from queuectl import clock, scan
 from queuectl.disk import Directory
@@ -11,7 +12,7 @@ from queuectl.job import Job
 from queuectl.scan import look
 from queuectl.spool import Spool
 
-NOW = 1_800_000_000_000
+NOW = clock.now()  # before all that the tests put into their spools
 
 
 def put(spool: Spool, id: str, due: int = NOW, state: str = "pending", **fields: int) -> None:
@@ -147,16 +148,20 @@ def test_a_job_that_comes_during_a_scan_does_not_overtake_those_that_came_before
     assert ids(look(spool, NOW, 10)) == ["a", "b"]
 
 
-def test_a_reading_during_which_nothing_came_or_went_is_taken_whole(
+def test_a_directory_is_read_once_when_nothing_that_was_seen_came_meanwhile(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first(_: list[str]) -> list[str]:
-        for id in "abc":
-            put(spool, id)
-        return now_there(spool, "b")
+    for id in "abc":
+        put(spool, id)
+    wait_until(lambda: not scan._has_come(spool, look(spool, NOW, 10), 1_000_000 * clock.now() - scan.TICK_NS))
 
-    readings(spool, monkeypatch, first, lambda found: found)
-    assert ids(look(spool, NOW, 10)) == ["a", "b", "c"]
+    def only(found: list[str]) -> list[str]:
+        os.rename(spool.path / "pending" / found[0], spool.path / "processing" / found[0])
+        put(spool, "unseen", 0)
+        return found
+
+    readings(spool, monkeypatch, only)  # a second one would fail
+    assert ids(look(spool, clock.now(), 10)) == ["a", "b", "c"]
 
 
 def test_nothing_is_held_back_when_all_that_was_seen_before_has_been_taken(

@@ -26,6 +26,13 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "max_pending": st.integers(0, 10**9),
     "min_free_bytes": st.integers(0, 2**50),
     "poll_interval_sec": st.floats(0.1, 3600),
+    "executor": st.sampled_from(["local", "launcher", "dask"]),
+    "launcher": st.sampled_from(["", "srun -n1 -c{cpus}", "a 'b c' \"d\\\\e\" f\\ g", "ä {id}"]),
+    "launcher_signal": st.sampled_from(["", "scancel -s {signal} -n {id}"]),
+    "launcher_host": st.sampled_from(["", "squeue -o %N"]),
+    "dask_scheduler": st.sampled_from(["local", "tcp://host:8786", "/a b/scheduler.json"]),
+    "dask_wait_sec": st.floats(0.1, 86400),
+    "resources": st.sampled_from(["", "cpus=1", "cpus=2 mem=4G share=0.5 zone=eu-1"]),
 }
 settings_made = st.sampled_from(KEYS).flatmap(lambda key: st.tuples(st.just(key), VALID[key]))
 
@@ -47,6 +54,13 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         max_pending=0,
         min_free_bytes=0,
         poll_interval_sec=5.0,
+        executor="local",
+        launcher="",
+        launcher_signal="",
+        launcher_host="",
+        dask_scheduler="local",
+        dask_wait_sec=60.0,
+        resources="cpus=1 mem=1G gpus=0",
     )
 
 
@@ -78,7 +92,8 @@ def test_the_process_has_its_own_environment(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", KEYS)
 def test_every_key_can_be_set_by_the_environment(name: str) -> None:
-    value = {"log_level": "ERROR", "durability": "relaxed"}.get(name, "1")
+    words = {"log_level": "ERROR", "durability": "relaxed", "executor": "dask", "resources": "cpus=2"}
+    value = words.get(name, "1")
     value = "64" if name == "max_job_bytes" else value
     default = getattr(Config(), name)
     found = getattr(config.load("", {f"QUEUECTL_{name.upper()}": value}), name)

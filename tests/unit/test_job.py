@@ -24,6 +24,7 @@ WHOLE = {
     "backoff_base": 1.5,
     "cwd": "/tmp/ä b",
     "env": {"A": "1", "EMPTY": ""},
+    "resources": {"cpus": 2, "mem": "4G", "share": 0.5},
     "meta": {"deep": [{"list": [1, -2.5e-3, None, True]}], "\u2028": "\n\0"},
 }
 

@@ -52,6 +52,18 @@ def test_a_shortlist_keeps_the_first_few_of_all_that_it_was_given(parts: list[li
     assert shortlist.names() == [str(name) for name in ordered[:limit]]
 
 
+@given(st.lists(st.lists(waiting, max_size=20), max_size=6), st.integers(1, 3))
+def test_a_shortlist_keeps_all_when_they_are_few(parts: list[list[WaitingName]], limit: int) -> None:
+    most = 4 * limit + 9
+    shortlist = schedule.Shortlist(limit, most)
+    for part in parts:
+        shortlist.add([str(name) for name in part])
+    ordered = sorted((name for part in parts for name in part), key=lambda name: (-name.priority, str(name)))
+    whole = len(ordered) <= most
+    assert shortlist.whole == whole
+    assert shortlist.names() == [str(name) for name in (ordered if whole else ordered[:limit])]
+
+
 def test_a_shortlist_of_nothing_is_empty() -> None:
     assert schedule.Shortlist(5).names() == []
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from queuectl import clock
-from queuectl.attempt import Outcome
 from queuectl.job import Job, State
+from queuectl.settling import Outcome
 from queuectl.terminal import Terminal
 
 NOW = 1_800_000_000_000

@@ -1,0 +1,301 @@
+"""What runs commands on a node: it takes orders over one connection, one at a time, and sends back what they print.
+
+A program of its own, sent to the node as text and run by its Python (`python -c TEXT HOST PORT TOKEN`): it may use
+nothing but the standard library. Its standard input is a leash, a pipe that ends with whoever started it; on its
+standard output it says which process group it has started, for that one to kill when the keeper dies. Whatever way the
+connection or the leash ends, the command is killed first: nobody may run a job that nobody answers for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+HEAD = struct.Struct("!cI")  # the kind of a frame, and how many bytes follow
+HELLO, ORDER, TERMINATE, KILL, LEAVE = b"h", b"o", b"t", b"k", b"l"
+STARTED, OUTPUT, EXIT, GONE = b"s", b"d", b"e", b"g"
+PIECE = 65_536
+MOST_UNSENT = 1 << 20  # bytes; then the command waits in its writes
+# The kernel finds out within this time that the other side's machine is gone, and both ends rely on it.
+SILENT_S, ASK_S, ASKS = 4, 2, 4
+DEAD_S = SILENT_S + ASK_S * ASKS
+_PR_SET_PDEATHSIG = 1
+_DEFAULTED = ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGCHLD")
+
+
+def watch_over(connection: socket.socket) -> None:
+    """Let the kernel end a connection whose other machine says nothing any more: tcp(7)."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", SILENT_S),
+        ("TCP_KEEPINTVL", ASK_S),
+        ("TCP_KEEPCNT", ASKS),
+        ("TCP_USER_TIMEOUT", DEAD_S * 1000),
+    ):
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def frame(kind: bytes, body: bytes = b"") -> bytes:
+    """Spell a frame."""
+    return HEAD.pack(kind, len(body)) + body
+
+
+def frames(buffer: bytearray) -> list[tuple[bytes, bytes]]:
+    """Take the whole frames out of the beginning of a buffer."""
+    found, at = [], 0
+    while len(buffer) - at >= HEAD.size:
+        kind, size = HEAD.unpack_from(buffer, at)
+        end = at + HEAD.size + size
+        if len(buffer) < end:
+            break
+        found.append((kind, bytes(buffer[at + HEAD.size : end])))
+        at = end
+    del buffer[:at]
+    return found
+
+
+class Command:
+    """A command that runs: its process and group, the pipe with its output, and when it is to end."""
+
+    def __init__(self, pid: int, pidfd: int, output: int, order: dict[str, Any]) -> None:
+        self.pid, self.pidfd, self.output = pid, pidfd, output
+        self.began = time.monotonic()
+        self.grace: float = order["grace"]
+        self.end_at: float | None = self.began + order["timeout"] if order["timeout"] else None
+        self.timed_out = False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def keep_time(self) -> None:
+        """End it when its time is up: TERM, the grace period, KILL."""
+        if self.end_at is None or time.monotonic() < self.end_at:
+            return
+        self.signal(signal.SIGKILL if self.timed_out else signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+        self.end_at = None if self.timed_out else time.monotonic() + self.grace
+        self.timed_out = True
+
+    def read(self) -> bytes | None:
+        """Return some output, None when there is none now, nothing when there will be no more."""
+        try:
+            return os.read(self.output, PIECE)
+        except BlockingIOError:
+            return None
+
+
+class Keeper:
+    """Serves one connection until it, or whoever started us, ends."""
+
+    def __init__(self, connection: socket.socket, leash: int) -> None:
+        self._connection, self._leash = connection, leash
+        self._in, self._out = bytearray(), bytearray()
+        self._command: Command | None = None
+        self._leaving = False
+
+    def serve(self) -> None:
+        """Run what is ordered until there is nobody left to run it for."""
+        try:
+            while not (self._leaving and not self._command and not self._out):
+                self._turn()
+        except (ConnectionError, TimeoutError, EOFError):
+            pass  # whoever ordered it has gone
+        finally:
+            self._end_command()
+
+    def _turn(self) -> None:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN | (select.POLLOUT if self._out else 0))
+        poll.register(self._leash, select.POLLIN)
+        command, wait = self._command, None
+        if command:
+            poll.register(command.pidfd, select.POLLIN)
+            if command.output >= 0 and len(self._out) < MOST_UNSENT:
+                poll.register(command.output, select.POLLIN)
+            if command.end_at is not None:
+                wait = max(0.0, command.end_at - time.monotonic()) * 1000 + 1
+        ready = dict(poll.poll(wait))
+        if self._leash in ready:
+            self._leave_behind()
+        if command:
+            command.keep_time()
+            if command.output in ready:
+                self._pass_on(command)
+            if command.pidfd in ready:
+                self._finish(command)
+        if self._connection.fileno() in ready:
+            self._receive()
+        self._send()
+
+    def _leave_behind(self) -> None:
+        """Whoever started us is dead: end the command, say so, and go."""
+        self._end_command()
+        self._connection.settimeout(1.0)
+        self._connection.sendall(bytes(self._out) + frame(GONE))
+        raise EOFError
+
+    def _pass_on(self, command: Command) -> None:
+        data = command.read()
+        if data:
+            self._out += frame(OUTPUT, data)
+        elif data == b"":
+            os.close(command.output)
+            command.output = -1
+
+    def _finish(self, command: Command) -> None:
+        """Tell how a command has ended, after all that it has printed; what it has left behind is killed."""
+        _, status = os.waitpid(command.pid, 0)
+        took = time.monotonic() - command.began
+        command.signal(signal.SIGKILL)
+        while command.output >= 0 and (data := command.read()) is not None:
+            if not data:
+                break
+            self._out += frame(OUTPUT, data)
+        if command.output >= 0:
+            os.close(command.output)
+        os.close(command.pidfd)
+        code = os.waitstatus_to_exitcode(status)
+        end = {"code": code if code >= 0 else None, "signal": -code if code < 0 else None, "took": took}
+        self._out += frame(EXIT, json.dumps({**end, "timeout": command.timed_out}).encode())
+        self._command = None
+        os.write(1, b"0\n")
+
+    def _receive(self) -> None:
+        try:
+            data = self._connection.recv(PIECE)
+        except BlockingIOError:
+            return
+        if not data:
+            raise EOFError
+        self._in += data
+        for kind, body in frames(self._in):
+            if kind == ORDER:
+                self._begin(json.loads(body))
+            elif kind == LEAVE:
+                self._leaving = True
+            elif self._command:
+                self._command.signal(signal.SIGTERM if kind == TERMINATE else signal.SIGKILL)
+                self._command.signal(signal.SIGCONT)
+
+    def _send(self) -> None:
+        if self._out:
+            with contextlib.suppress(BlockingIOError):
+                del self._out[: self._connection.send(self._out)]
+
+    def _begin(self, order: dict[str, Any]) -> None:
+        """Start a command, or say why that cannot be."""
+        read, write = os.pipe2(os.O_CLOEXEC)
+        error = ""
+        for argv in order["tries"]:
+            pid, error = start(argv, order["env"], order["cwd"], write)
+            if not error:
+                break
+        os.close(write)
+        if error:
+            os.close(read)
+            self._out += frame(EXIT, json.dumps({"error": error}).encode())
+            return
+        os.write(1, b"%d\n" % pid)
+        os.set_blocking(read, False)
+        self._command = Command(pid, os.pidfd_open(pid), read, order)
+        self._out += frame(STARTED)
+
+    def _end_command(self) -> None:
+        if self._command:
+            self._command.signal(signal.SIGKILL)
+            os.waitpid(self._command.pid, 0)
+            self._command = None
+
+
+def start(argv: list[str], env: dict[str, str], cwd: str | None, output: int) -> tuple[int, str]:
+    """Start a program in a session of its own that dies with us; returns its pid, and the error when it cannot be."""
+    problem, report = os.pipe2(os.O_CLOEXEC)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(argv, env, cwd, output, parent)
+        except OSError as error:
+            os.write(report, _explain(error, argv[0], cwd).encode("utf-8", "backslashreplace")[:4096])
+        except BaseException as error:
+            os.write(report, f"cannot start {argv[0]!r}: {error}".encode("utf-8", "backslashreplace")[:4096])
+        finally:
+            os._exit(127)
+    os.close(report)
+    said = os.read(problem, 4096).decode("utf-8", "replace")
+    os.close(problem)
+    if said:
+        os.waitpid(pid, 0)
+    return pid, said
+
+
+def _explain(error: OSError, program: str, cwd: str | None) -> str:
+    if cwd and error.filename == cwd:
+        return f"cannot enter directory {cwd}: {error.strerror}"
+    missing = error.errno == errno.ENOENT and "/" not in program
+    return f"cannot start {program}: {'no such program in PATH' if missing else error.strerror}"
+
+
+def _become(argv: list[str], env: dict[str, str], cwd: str | None, output: int, parent: int) -> None:
+    os.setsid()
+    _die_with_parent()
+    if os.getppid() != parent:
+        os._exit(127)
+    for name in _DEFAULTED:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    if cwd:
+        os.chdir(cwd)
+    os.execvpe(argv[0], argv, env)
+
+
+def _library() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+_libc: Any = None
+
+
+def _die_with_parent() -> None:
+    prctl = getattr(_libc, "prctl", None)  # Linux only
+    if prctl:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def main(host: str, port: str, token: str) -> int:
+    """Connect, say who we are, and serve."""
+    global _libc
+    _libc = _library()
+    try:
+        connection = socket.create_connection((host, int(port)), 10)
+    except OSError as error:
+        sys.stderr.write(f"cannot connect to {host} port {port}: {error.strerror or error}\n")
+        return 1
+    watch_over(connection)
+    hello = {"token": token, "host": os.uname().nodename, "pid": os.getpid()}
+    connection.sendall(frame(HELLO, json.dumps(hello).encode()))
+    connection.setblocking(False)
+    Keeper(connection, 0).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""A dask cluster on loopback: a scheduler and workers, each a process that a test may kill."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from helpers import wait_until
+
+
+class DaskCluster:
+    """A scheduler at `address` and some workers, started in `place`."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._file = place / "scheduler.json"
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+        wait_until(self._file.exists, what="the dask scheduler to start")
+        self.address = str(wait_until(self._address, what="the scheduler file to be whole"))
+
+    def _address(self) -> object:
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(self._file.read_bytes())["address"]
+        return None
+
+    @property
+    def file(self) -> Path:
+        """The scheduler file."""
+        return self._file
+
+    def add_worker(self, *options: str, threads: int = 2) -> subprocess.Popen[bytes]:
+        """Start a worker without a nanny, so that it stays dead when it is killed."""
+        process = self._start("dask_worker", "--nthreads", str(threads), "--no-nanny", *options)
+        self.workers.append(process)
+        return process
+
+    def _start(self, module: str, *options: str) -> subprocess.Popen[bytes]:
+        common = ["--scheduler-file", str(self._file), "--no-dashboard"]
+        # From a directory of its own, and isolated: what runs on a node must need nothing of ours.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", "-m", f"distributed.cli.{module}", *common, *options],
+            cwd=self._place,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def close(self) -> None:
+        """Kill all of it."""
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def cluster(place: Path, threads: Sequence[int]) -> Iterator[DaskCluster]:
+    """Run a cluster with workers of so many threads each."""
+    place.mkdir(exist_ok=True)
+    made = DaskCluster(place)
+    try:
+        for number in threads:
+            made.add_worker(threads=number)
+        yield made
+    finally:
+        made.close()
