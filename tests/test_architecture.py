@@ -228,7 +228,7 @@ def test_only_the_local_executor_starts_commands_and_signals_their_groups() -> N
 
 
 def test_processes_are_forked_in_few_places() -> None:
-    assert users(of_os("fork", "forkpty")) == {"crew", "daemon", "listener", "executors/guard", "executors/keeper"}
+    assert users(of_os("fork", "forkpty")) == {"crew", "daemon", "listener", "executors/guard"}
 
 
 def test_what_runs_on_a_node_needs_nothing_of_ours() -> None:
@@ -248,7 +248,7 @@ def test_only_the_registry_signals_processes_by_their_pid() -> None:
 
 
 def test_signals_are_handled_where_processes_have_their_main_loop() -> None:
-    assert users(lambda name: name == "signal.signal") == {"crew", "inbox", "supervisor", "executors/keeper"}
+    assert users(lambda name: name == "signal.signal") == {"crew", "inbox", "supervisor"}
 
 
 def test_only_the_clock_asks_for_the_time() -> None:
@@ -372,7 +372,7 @@ def test_whoever_catches_everything_passes_it_on_unless_a_process_ends_there() -
         for name, handler in handlers()
         if catches(handler, "BaseException") and not isinstance(handler.body[-1], ast.Raise)
     ]
-    assert set(kept) <= {"crew", "daemon", "executors/keeper"}
+    assert set(kept) <= {"crew", "daemon"}
 
 
 # Texts.

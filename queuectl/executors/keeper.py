@@ -28,7 +28,6 @@ MOST_UNSENT = 1 << 20  # bytes; then the command waits in its writes
 # The kernel finds out within this time that the other side's machine is gone, and both ends rely on it.
 SILENT_S, ASK_S, ASKS = 4, 2, 4
 DEAD_S = SILENT_S + ASK_S * ASKS
-_PR_SET_PDEATHSIG = 1
 _DEFAULTED = ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGCHLD")
 
 
@@ -220,70 +219,46 @@ class Keeper:
             self._command = None
 
 
+_home = "."  # for a command that does not say where
+
+
 def start(argv: list[str], env: dict[str, str], cwd: str | None, output: int) -> tuple[int, str]:
-    """Start a program in a session of its own that dies with us; returns its pid, and the error when it cannot be."""
-    problem, report = os.pipe2(os.O_CLOEXEC)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become(argv, env, cwd, output, parent)
-        except OSError as error:
-            os.write(report, _explain(error, argv[0], cwd).encode("utf-8", "backslashreplace")[:4096])
-        except BaseException as error:
-            os.write(report, f"cannot start {argv[0]!r}: {error}".encode("utf-8", "backslashreplace")[:4096])
-        finally:
-            os._exit(127)
-    os.close(report)
-    said = os.read(problem, 4096).decode("utf-8", "replace")
-    os.close(problem)
-    if said:
-        os.waitpid(pid, 0)
-    return pid, said
+    """Start a program in a session of its own; returns its pid, and the error when it cannot be."""
+    try:
+        os.chdir(cwd or _home)
+    except OSError as error:
+        return 0, f"cannot enter directory {cwd or _home}: {error.strerror}"
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    actions += [(os.POSIX_SPAWN_DUP2, output, target) for target in (1, 2)]  # type: ignore[misc]
+    try:
+        program = find(argv[0], env.get("PATH", os.defpath))
+        defaults = [getattr(signal, name) for name in _DEFAULTED]
+        pid = os.posix_spawn(program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=defaults)
+    except OSError as error:
+        return 0, f"cannot start {argv[0]}: {error.strerror}"
+    except UnicodeEncodeError:
+        return 0, f"cannot start {argv[0]!r}: not to be spelt in this locale"
+    return pid, ""
 
 
-def _explain(error: OSError, program: str, cwd: str | None) -> str:
-    if cwd and error.filename == cwd:
-        return f"cannot enter directory {cwd}: {error.strerror}"
-    missing = error.errno == errno.ENOENT and "/" not in program
-    return f"cannot start {program}: {'no such program in PATH' if missing else error.strerror}"
-
-
-def _become(argv: list[str], env: dict[str, str], cwd: str | None, output: int, parent: int) -> None:
-    os.setsid()
-    _die_with_parent()
-    if os.getppid() != parent:
-        os._exit(127)
-    for name in _DEFAULTED:
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    if cwd:
-        os.chdir(cwd)
-    os.execvpe(argv[0], argv, env)
-
-
-def _library() -> Any:
-    import ctypes
-
-    return ctypes.CDLL(None)
-
-
-_libc: Any = None
-
-
-def _die_with_parent() -> None:
-    prctl = getattr(_libc, "prctl", None)  # Linux only
-    if prctl:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def find(program: str, path: str) -> str:
+    """Look a program up in the command's own PATH, as execvp(3) does."""
+    if "/" in program:
+        return program
+    denied = ""
+    for folder in path.split(":"):
+        candidate = f"{folder or '.'}/{program}"
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
+        if not denied and os.path.isfile(candidate):
+            denied = f"{candidate} is not executable"
+    raise OSError(errno.ENOENT, denied or "no such program in PATH")
 
 
 def main(host: str, port: str, token: str) -> int:
     """Connect, say who we are, and serve."""
-    global _libc
-    _libc = _library()
+    global _home
+    _home = os.getcwd()
     try:
         connection = socket.create_connection((host, int(port)), 10)
     except OSError as error:

@@ -422,10 +422,7 @@ def test_a_program_that_may_not_be_executed_cannot_be_started(bench: Bench) -> N
     tool = script(bench.place / "tool", "#!/bin/sh\n")
     tool.chmod(0o644)
     assert bench.refusal([str(tool)]) == f"cannot start {tool}: Permission denied"
-    assert bench.refusal(["tool"], env={"PATH": str(bench.place)}) in (
-        f"cannot start tool: {tool} is not executable",
-        "cannot start tool: Permission denied",
-    )
+    assert bench.refusal(["tool"], env={"PATH": str(bench.place)}) == f"cannot start tool: {tool} is not executable"
 
 
 @knows_what_it_starts
