@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import drain, enqueue, idle, latency, machine, million, peers, place, processes, report
+from benchmarks import drain, enqueue, executors, idle, latency, machine, million, peers, place, processes, report
 from benchmarks.harness import Bench, Figure
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Figure]]] = {
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Figure]]] = {
     "million-ready": million.ready,
     "idle": idle.idle,
     "many-workers": drain.many_workers,
+    "executors": executors.executors,
 }
 RESULTS = Path(__file__).with_name("results.md")
 

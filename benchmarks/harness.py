@@ -87,8 +87,8 @@ class Bench:
     def place(self, *, big: bool = False) -> place.Opened:
         """Open a fresh place for spools; a big one has room for a million jobs."""
         # Writing out a big image would take longer than its benchmarks, which flush little.
-        size = 14 if big else self.size(3, 1)
-        return place.fresh(self.chosen, self.image, size=size * place.GIB, written=not big and not self.quick)
+        size = (14 if big else self.size(3, 1)) * place.GIB
+        return place.fresh(self.chosen, self.image, size=size, written=not big and not self.quick, roomy=big)
 
     def in_turns(self, sides: Mapping[str, Callable[[], float]]) -> Sides:
         """Measure every side once a round, in turns; returns the values of each side by round."""

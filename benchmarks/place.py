@@ -77,17 +77,18 @@ def default() -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def fresh(chosen: Path | None, image: bool, *, size: int, written: bool) -> Iterator[Place]:
+def fresh(chosen: Path | None, image: bool, *, size: int, written: bool, roomy: bool = False) -> Iterator[Place]:
     """Open the chosen directory, else a fresh ext4 image, else tmpfs.
 
     An image that is not `written` makes each flush allocate blocks in the file system below, which doubles and scatters
-    its cost.
+    its cost. A `roomy` one has a journal of 1 GiB: each rename out of a huge directory dirties another block of it, and
+    a journal of the usual 128 MiB makes everybody wait until those blocks are written.
     """
     if chosen is not None:
         with _directory(chosen, "chosen place") as place:
             yield place
     elif image:
-        with _image(size, written=written) as place:
+        with _image(size, written=written, journal="size=1024" if roomy else "") as place:
             yield place
     else:
         with _directory(SHM if SHM.is_dir() else Path(tempfile.gettempdir()), "instead of a fresh image") as place:
@@ -104,19 +105,19 @@ def _directory(parent: Path, word: str) -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def _image(size: int, *, written: bool) -> Iterator[Place]:
+def _image(size: int, *, written: bool, journal: str = "") -> Iterator[Place]:
     base = Path(tempfile.mkdtemp(prefix="queuectl-bench-"))
     image, mount = base / "image", base / "mounted"
     mounted = False
     try:
         mount.mkdir()
         _fill(image, size, written)
-        output(["mkfs.ext4", "-q", "-F", "-i", "4096", str(image)])
+        output(["mkfs.ext4", "-q", "-F", "-i", "4096", *(["-J", journal] if journal else []), str(image)])
         settle()
         # noinit_itable: no kernel thread that zeroes inode tables during the measurements.
         output(["mount", "-o", "loop,noinit_itable", str(image), str(mount)])
         mounted = True
-        yield Place(mount, "ext4 (fresh, loop-mounted)")
+        yield Place(mount, f"ext4 (fresh, loop-mounted{f', journal {journal} MiB' if journal else ''})")
     finally:
         if mounted:
             _unmount(mount)

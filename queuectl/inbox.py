@@ -6,13 +6,13 @@ died is an order to stop.
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 from collections.abc import Sequence
 
 from queuectl import channel
 from queuectl.settling import CANCELLED, STOPPED
+from queuectl.signals import Signals
 
 
 class Inbox:
@@ -20,13 +20,7 @@ class Inbox:
 
     def __init__(self, pipe: channel.Reader | None) -> None:
         self._pipe = pipe
-        self._wake, out = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(out, False)
-        # The handlers do nothing: python's own C handler writes the byte that wakes us.
-        signal.set_wakeup_fd(out, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGQUIT):
-            signal.signal(number, lambda *_: None)
+        self._signals = Signals((signal.SIGTERM, signal.SIGQUIT))
         self.stopping = False
         self.killed = False
         self.reload = False
@@ -36,17 +30,14 @@ class Inbox:
     def fds(self) -> Sequence[int]:
         """Return the descriptors to wait on."""
         if self._pipe is None or self._pipe.ended:
-            return (self._wake,)
-        return (self._wake, self._pipe.fd)
+            return (self._signals.fd,)
+        return (self._signals.fd, self._pipe.fd)
 
     def take(self) -> None:
         """Read what has arrived."""
-        try:
-            numbers = os.read(self._wake, 512)
-            self.stopping = self.stopping or bool(numbers)
-            self.killed = self.killed or signal.SIGQUIT in numbers
-        except BlockingIOError:
-            pass
+        numbers = self._signals.read()
+        self.stopping = self.stopping or bool(numbers)
+        self.killed = self.killed or signal.SIGQUIT in numbers
         if self._pipe is None or self._pipe.ended:
             return
         for verb, argument in self._pipe.words():

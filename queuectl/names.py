@@ -7,6 +7,7 @@ The identity of a job is the id in its name.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SUFFIX = ".json"
@@ -103,6 +104,35 @@ def _joined(some: list[str]) -> str:
     return text if all(text[at::_LINE] == mark * count for at, mark in _MARKS) else ""
 
 
+def are_ours(some: list[str]) -> bool:
+    """Say whether thousands of names are all canonical waiting jobs' with ids of 16 letters and digits, exactly.
+
+    What it denies may still be canonical. Works on columns: the n-th characters of all names at once.
+    """
+    text = ("\n".join(some) + "\n").encode("utf-8", "surrogateescape")
+    count = len(some)
+    if not some or text.translate(_SHAPE) != _SHAPED * count:
+        return False
+    columns = [text[at::_LINE] for at in range(_LINE)]
+    fixed = all(columns[at] == mark * count for at, mark in _FIXED)
+    if not fixed or not all(columns[at].isdigit() for at in _DIGITS):
+        return False
+    return max(columns[11]) <= _FIVE and max(columns[13]) <= _FIVE and all(map(_is_hour, _hours(some, columns)))
+
+
+def _hours(some: list[str], columns: list[bytes]) -> Iterable[str]:
+    """Return the beginnings of names up to the hour, each at least once."""
+    if all(columns[at].count(columns[at][:1]) == len(some) for at in range(11)):
+        return [some[0][:11]]
+    return {name[:11] for name in some}
+
+
+_SHAPE = bytes(120 if chr(code).isalnum() and code < 128 else code for code in range(256))  # to an x
+_SHAPED = b"x" * STAMP_LENGTH + b".x." + b"x" * 16 + b".xxxx\n"
+_DIGITS = (*range(8), *range(9, 18), STAMP_LENGTH + 1)
+_FIVE = ord("5")
+_FIXED = ((8, b"T"), (18, b"Z"), (-5, b"j"), (-4, b"s"), (-3, b"o"), (-2, b"n"))
+_is_hour = re.compile(r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])").fullmatch
 _PRIORITY_AT = STAMP_LENGTH + 1
 _LINE = STAMP_LENGTH + len(".5.") + 16 + len(SUFFIX) + 1
 _MARKS = ((_LINE - 1, "\n"), (STAMP_LENGTH - 1, "Z"), (STAMP_LENGTH, "."), (_PRIORITY_AT + 1, "."))

@@ -102,6 +102,12 @@ def _sort_out(chunk: list[str], present: str, ready: schedule.Shortlist, soonest
     if priority and max(chunk) < present:
         ready.add_alike(chunk, priority)
         return
+    if names.are_ours(chunk):
+        ready.add([name for name in chunk if name < present])
+        following = min([name for name in chunk if name >= present], default="")
+        if following:
+            soonest[:] = [min([following, *soonest])]
+        return
     due = [name for name in chunk if name < present and name[18:20] == "Z."]
     ready.add(due)
     if len(due) == len(chunk):

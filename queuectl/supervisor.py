@@ -13,19 +13,19 @@ import gc
 import os
 import select
 import signal
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from queuectl import channel, clock, config, daemon, names, recovery, registry, startcheck
+from queuectl import channel, clock, config, daemon, recovery, registry, startcheck
 from queuectl.crew import Crew, Member
 from queuectl.dispatcher import POLL_WITHOUT_WATCH_S, Dispatcher
 from queuectl.executors import Cluster, Unavailable, choice
 from queuectl.inbox import Inbox
-from queuectl.job import State
 from queuectl.listener import BUSY, Listener
+from queuectl.progress import Bar, Totals, unfinished
 from queuectl.remote import RemoteWorker
+from queuectl.signals import Signals
 from queuectl.spool import Spool
 from queuectl.terminal import ERASE, Terminal
 from queuectl.variables import environment
@@ -34,9 +34,9 @@ from queuectl.worker import Worker
 LOG = "workers.log"
 RESTART_DELAYS_S = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
 STEADY_S = 30.0
-PROGRESS_S = 0.1
 DRAIN_CHECK_S = 0.5
 STOPPING_CHECK_S = 60.0
+_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,6 @@ class Result:
     remaining: int = 0
     pid: int | None = None
     log: str | None = None
-
-
-@dataclass(slots=True)
-class Totals:
-    """What all workers together have done."""
-
-    completed: int = 0
-    failed: int = 0
-    dead: int = 0
 
 
 @dataclass(slots=True)
@@ -85,7 +76,6 @@ class Supervisor:
         self._listener = Listener({tag: str(spool.path / tag) for tag in (*BUSY, "cancel", ".")})
         self._dispatcher = Dispatcher(spool, self._crew, self._listener, self._forget_all)
         self._registered = -1
-        self._wake = self._wake_out = -1
         self._stopping = False
         self._exit_code = 0
         self._end_at = None if options.for_s is None else clock.monotonic() + options.for_s
@@ -93,19 +83,18 @@ class Supervisor:
         self._deaths = 0
         self._up = 0
         self._refused = False
-        self._total = 0
-        self._progress_at = 0.0
+        self._bar: Bar | None = None
 
     def _load(self) -> config.Config:
         return config.load(self._spool.config_text(), **self._options.settings)
 
     def run(self) -> Result:
         """Start the workers, and return when they have stopped."""
-        self._listen_to_signals()
+        self._signals = Signals(_HEARD)
         self._registered = registry.register(self._spool, registry.SUPERVISOR, os.getpid(), clock.now())
         try:
             if self._options.progress:
-                self._total = self._unfinished()
+                self._bar = Bar(self._options.progress, unfinished(self._spool))
             for number in range(1, self._options.count + 1):
                 self._crew.start(number)
             while len(self._crew) or (self._restarts and not self._stopping):
@@ -118,13 +107,13 @@ class Supervisor:
     def _turn(self) -> None:
         """Sleep until something happens, and see to it."""
         poll = select.poll()
-        watched = [self._wake, *(member.words.fd for member in self._crew)]
+        watched = [self._signals.fd, *(member.words.fd for member in self._crew)]
         if self._listener.events:
             watched.append(self._listener.events.fd)
         for fd in watched:
             poll.register(fd, select.POLLIN)
         ready = {fd for fd, _ in poll.poll(self._sleep_s() * 1000)}
-        if self._wake in ready:
+        if self._signals.fd in ready:
             self._hear_signals()
         for member in self._crew:
             if member.words.fd in ready:
@@ -137,7 +126,8 @@ class Supervisor:
                 self._dispatcher.dispatch()
         except OSError as error:
             self._give_up(error)
-        self._show_progress()
+        if self._bar:
+            self._bar.update(self._totals)
 
     def _give_up(self, error: OSError) -> None:
         """Stop gracefully when the spool itself cannot be used any more."""
@@ -169,7 +159,8 @@ class Supervisor:
 
     def _forget(self) -> None:
         """In a forked child: close what belongs to the supervisor."""
-        for fd in (self._wake, self._wake_out, self._registered, *self._listener.fds()):
+        self._signals.forget()
+        for fd in (self._registered, *self._listener.fds()):
             os.close(fd)
 
     def _forget_all(self) -> None:
@@ -225,10 +216,7 @@ class Supervisor:
         elif verb == "more":
             self._dispatcher.more()
         elif verb == "count":
-            completed, failed, dead = map(int, argument.split())
-            self._totals.completed += completed
-            self._totals.failed += failed
-            self._totals.dead += dead
+            self._totals.add(argument)
         elif verb == "left" and argument not in self._left:
             self._left.add(argument)
             self._say(argument)
@@ -273,8 +261,8 @@ class Supervisor:
             waits = [self._dispatcher.sleep_s(), *(at - now for at, _ in self._restarts)]
         if self._end_at is not None:
             waits.append(self._end_at - now)
-        if self._options.progress:
-            waits.append(self._progress_at - now)
+        if self._bar:
+            waits.append(self._bar.sleep_s())
         if self._options.drain and self._crew.idle():
             waits.append(DRAIN_CHECK_S)
         return max(0.0, min(waits))
@@ -303,20 +291,8 @@ class Supervisor:
 
     # The end.
 
-    def _listen_to_signals(self) -> None:
-        self._wake, self._wake_out = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(self._wake_out, False)
-        signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
-
     def _hear_signals(self) -> None:
-        try:
-            numbers = os.read(self._wake, 512)
-        except BlockingIOError:
-            return
-        for number in numbers:
+        for number in self._signals.read():
             if number == signal.SIGCHLD:
                 continue
             again = self._stopping and number == signal.SIGINT
@@ -335,30 +311,8 @@ class Supervisor:
 
     def _result(self) -> Result:
         totals = self._totals
-        remaining = self._unfinished() if self._options.drain else 0
+        remaining = unfinished(self._spool) if self._options.drain else 0
         return Result(self._exit_code, totals.completed, totals.failed, totals.dead, remaining)
-
-    def _unfinished(self) -> int:
-        return sum(
-            self._is_job(state, name)
-            for state in (State.PENDING, State.FAILED, State.PROCESSING)
-            for name in self._spool.directory(state).names()
-        )
-
-    def _is_job(self, state: State, name: str) -> bool:
-        """Say whether a name is a job's or a drop's; only a drop's file is asked for what it is."""
-        if names.is_waiting(name) or names.running(name):
-            return True
-        if not names.is_drop(name):
-            return False
-        status = self._spool.directory(state).lstat(name)
-        return status is not None and stat.S_ISREG(status.st_mode)
-
-    def _show_progress(self) -> None:
-        if self._options.progress and clock.monotonic() >= self._progress_at:
-            self._progress_at = clock.monotonic() + PROGRESS_S
-            done = self._totals.completed + self._totals.dead
-            self._options.progress(done, max(self._total, done))
 
     def _say(self, text: str) -> None:
         mark = ERASE if self._options.progress else ""

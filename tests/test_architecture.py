@@ -248,7 +248,7 @@ def test_only_the_registry_signals_processes_by_their_pid() -> None:
 
 
 def test_signals_are_handled_where_processes_have_their_main_loop() -> None:
-    assert users(lambda name: name == "signal.signal") == {"crew", "inbox", "supervisor"}
+    assert users(lambda name: name == "signal.signal") == {"crew", "signals"}
 
 
 def test_only_the_clock_asks_for_the_time() -> None:

@@ -48,6 +48,31 @@ def test_the_order_of_waiting_names_is_the_order_of_their_due_times(one: int, ot
     assert one == other or (str(first) < str(second)) == (one < other)
 
 
+OURS = f"{STAMP}.5.abcdefghij234567.json"
+
+
+@given(st.lists(st.tuples(stamps, st.integers(0, 9), st.text(HEAD, min_size=16, max_size=16)), min_size=1))
+def test_names_of_our_own_making_are_known_all_at_once(parts: list[tuple[str, int, str]]) -> None:
+    assert names.are_ours([str(WaitingName(*part)) for part in parts])
+
+
+@given(st.integers(0, len(OURS) - 1), st.characters())
+def test_one_name_that_is_not_canonical_is_not_ours_among_others(at: int, character: str) -> None:
+    changed = OURS[:at] + character + OURS[at + 1 :]
+    assert not names.are_ours([OURS, changed, OURS]) or names.is_waiting(changed)
+
+
+@given(st.text(string.digits, min_size=17, max_size=17))
+def test_a_time_that_no_clock_shows_is_not_ours(digits: str) -> None:
+    name = f"{digits[:8]}T{digits[8:]}Z.5.abcdefghij234567.json"
+    assert names.are_ours([name]) == (names.is_waiting(name) is not None)
+
+
+@pytest.mark.parametrize("others", [[], ["a\nb"], [OURS + "x"], [OURS[:-1]], ["\udcff" * 43]])
+def test_names_of_another_length_are_not_ours(others: list[str]) -> None:
+    assert not names.are_ours(others)
+
+
 @pytest.mark.parametrize(
     "name",
     [
