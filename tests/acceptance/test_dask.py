@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clusters import network
 from clusters.dask import DaskCluster, cluster
 from helpers import Cli, is_alive, wait_until
 
@@ -220,6 +221,54 @@ def test_a_killed_dispatcher_loses_nothing_and_nothing_overlaps(cli: Cli, shared
     job = cli.job("one")
     assert [run["error"] for run in job["history"]] == ["worker lost", None]
     assert (cli.cwd / "runs").read_text() == "run\nrun\n"
+
+
+def test_a_killed_keeper_takes_the_whole_group_with_it(cli: Cli, shared: DaskCluster) -> None:
+    use(cli, shared)
+    cli.enqueue("--id", "one", "--max-retries", "0", "echo $PPID $$; sleep 300 & echo $!; wait")
+    with cli.workers():
+        words = wait_until(lambda: runs(cli, "one") and len(p := cli.ok("logs", "one").split()) == 3 and p)
+        keeper, *group = map(int, words)
+        os.kill(keeper, signal.SIGKILL)
+        wait_until(lambda: cli.state("one") == "dead")
+        assert not any(map(is_alive, group))
+    assert cli.job("one")["exit"] == "lost"
+
+
+def test_a_job_on_a_node_that_is_cut_off_stays_locked_beyond_its_dispatchers_death(cli: Cli, tmp_path: Path) -> None:
+    if lacking := network.lacking():
+        pytest.skip(lacking)
+    with network.machine() as other, cluster(tmp_path / "dask", [], other.our_address) as dask:
+        dask.add_worker(within=other.within)
+        use(cli, dask)
+        cli.ok("config", "set", "poll_interval_sec", "0.2")
+        cli.enqueue("--id", "one", "echo $$; exec sleep 300")
+        with cli.workers():
+            pid = int(wait_until(lambda: runs(cli, "one") and cli.ok("logs", "one")))
+            other.cut()
+            (dispatcher,) = cli.worker_pids()
+            os.kill(dispatcher, signal.SIGKILL)
+            wait_until(lambda: not runs(cli, "one"), timeout=60, what="the job to be recovered")
+            assert not is_alive(pid)
+            assert cli.job("one")["history"][0]["error"] == "worker lost"
+
+
+def test_a_node_that_is_cut_off_has_killed_its_command_when_the_attempt_counts_as_lost(
+    cli: Cli, tmp_path: Path
+) -> None:
+    if lacking := network.lacking():
+        pytest.skip(lacking)
+    with network.machine() as other, cluster(tmp_path / "dask", [], other.our_address) as dask:
+        dask.add_worker(within=other.within)
+        use(cli, dask)
+        cli.enqueue("--id", "one", "echo $$; exec sleep 300")
+        with cli.workers():
+            pid = int(wait_until(lambda: runs(cli, "one") and cli.ok("logs", "one")))
+            other.cut()
+            assert is_alive(pid)
+            wait_until(lambda: not runs(cli, "one"), timeout=60, what="the attempt to be lost")
+            assert not is_alive(pid)
+            assert cli.job("one")["history"][0]["error"] == f"node {os.uname().nodename} was lost"
 
 
 # What is not there.

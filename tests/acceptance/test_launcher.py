@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,23 @@ def test_the_launchers_own_program_passes_signals_on(launched: Cli) -> None:
         wait_until(lambda: launched.state("one") == "dead")
     assert "tidied" in launched.ok("logs", "one")
     assert (launched.cwd / "told").read_text() == "told TERM\n"
+
+
+def test_a_job_whose_worker_was_killed_is_recovered_when_its_launcher_has_ended(launched: Cli) -> None:
+    launched.ok("config", "set", "max_retries", "1")
+    launched.ok("config", "set", "backoff_base", "0")
+    go = launched.cwd / "go"
+    launched.enqueue("--id", "one", f"echo run >> {launched.cwd}/runs; until [ -e {go} ]; do sleep 0.05; done")
+    with launched.workers():
+        wait_until(lambda: (launched.cwd / "runs").exists())
+        (worker,) = launched.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: launched.worker_pids() not in ([], [worker]), what="another worker")
+        assert launched.state("one") == "processing"
+        go.touch()
+        wait_until(lambda: launched.state("one") == "completed")
+    assert [run["error"] for run in launched.job("one")["history"]] == ["worker lost", None]
+    assert (launched.cwd / "runs").read_text() == "run\nrun\n"
 
 
 def test_the_host_of_an_attempt_is_what_the_launcher_says(launched: Cli) -> None:

@@ -15,11 +15,11 @@ from helpers import wait_until
 class DaskCluster:
     """A scheduler at `address` and some workers, started in `place`."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, host: str = "127.0.0.1") -> None:
         self._place = place
         self._file = place / "scheduler.json"
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+        self.scheduler = self._start("dask_scheduler", "--host", host, "--port", "0")
         wait_until(self._file.exists, what="the dask scheduler to start")
         self.address = str(wait_until(self._address, what="the scheduler file to be whole"))
 
@@ -33,17 +33,17 @@ class DaskCluster:
         """The scheduler file."""
         return self._file
 
-    def add_worker(self, *options: str, threads: int = 2) -> subprocess.Popen[bytes]:
-        """Start a worker without a nanny, so that it stays dead when it is killed."""
-        process = self._start("dask_worker", "--nthreads", str(threads), "--no-nanny", *options)
+    def add_worker(self, *options: str, threads: int = 2, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start a worker without a nanny, so that it stays dead when it is killed; `within` are words before it."""
+        process = self._start("dask_worker", "--nthreads", str(threads), "--no-nanny", *options, within=within)
         self.workers.append(process)
         return process
 
-    def _start(self, module: str, *options: str) -> subprocess.Popen[bytes]:
+    def _start(self, module: str, *options: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         common = ["--scheduler-file", str(self._file), "--no-dashboard"]
         # From a directory of its own, and isolated: what runs on a node must need nothing of ours.
         return subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-m", f"distributed.cli.{module}", *common, *options],
+            [*within, sys.executable, "-P", "-W", "ignore", "-m", f"distributed.cli.{module}", *common, *options],
             cwd=self._place,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -58,10 +58,10 @@ class DaskCluster:
 
 
 @contextlib.contextmanager
-def cluster(place: Path, threads: Sequence[int]) -> Iterator[DaskCluster]:
+def cluster(place: Path, threads: Sequence[int], host: str = "127.0.0.1") -> Iterator[DaskCluster]:
     """Run a cluster with workers of so many threads each."""
     place.mkdir(exist_ok=True)
-    made = DaskCluster(place)
+    made = DaskCluster(place, host)
     try:
         for number in threads:
             made.add_worker(threads=number)
