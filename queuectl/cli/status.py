@@ -70,11 +70,11 @@ def _lines(now: Status) -> Iterator[str]:
         yield f"  {output.paint(state.ljust(10), state, colour=colour and count > 0)}: {count}"
     yield f"DLQ size: {counts.get('dead', 0)}"
     yield f"Rejected: {now.rejected}"
-    if now.running_on:
-        yield "Running on: " + ", ".join(f"{host} ({count})" for host, count in sorted(now.running_on.items()))
     yield f"Oldest pending: {_age(now.oldest_pending_at)}"
     yield f"Next retry: {_moment(now.next_retry_at)}"
     yield f"Next scheduled: {_moment(now.next_run_at)}"
+    if now.running_on:
+        yield "Running on: " + ", ".join(f"{host} ({count})" for host, count in sorted(now.running_on.items()))
     if now.paused:
         yield "Paused: yes"
     if now.short_of_room:

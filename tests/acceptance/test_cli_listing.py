@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -108,7 +109,13 @@ def test_status_reads_as_written_down(one_of_each: Cli) -> None:
         "Rejected: 1",
     ]
     retry = one_of_each.job("flaky")["due_at"]
-    assert lines[9:] == ["Oldest pending: none", f"Next retry: {retry}", f"Next scheduled: {LATER}"]
+    here = re.sub(r"[^A-Za-z0-9_-]", "-", os.uname().nodename)
+    assert lines[9:] == [
+        "Oldest pending: none",
+        f"Next retry: {retry}",
+        f"Next scheduled: {LATER}",
+        f"Running on: {here} (1)",
+    ]
 
 
 def test_status_tells_since_when_the_oldest_job_waits_and_that_the_queue_is_paused(cli: Cli) -> None:
@@ -155,7 +162,7 @@ def test_show_as_json_is_the_whole_job_with_every_attempt(one_of_each: Cli) -> N
     (attempt,) = shown["history"]
     wanted = {"attempt": 1, "exit_code": 7, "signal": None, "error": "exit 7", "log_start": 0, "log_end": 4}
     assert {key: attempt[key] for key in wanted} == wanted
-    assert attempt.keys() == {*wanted, "worker", "started_at", "finished_at"}
+    assert attempt.keys() == {*wanted, "worker", "host", "started_at", "finished_at"}
 
 
 def test_show_of_a_running_job_tells_since_when(one_of_each: Cli) -> None:
