@@ -297,7 +297,7 @@ def test_what_is_slow_to_import_is_imported_when_it_is_needed() -> None:
     wrong = [
         f"{name}:{node.lineno}"
         for name, tree in sources().items()
-        if name not in {"executors/keeper", "executors/line"}  # which are imported with dask alone
+        if name not in {"executors/keeper", "executors/connection"}  # which are imported with dask alone
         for node in tree.body
         if isinstance(node, ast.Import | ast.ImportFrom)
         and any(full.split(".")[0] in slow for full in imports(ast.Module([node], [])))

@@ -16,9 +16,10 @@ from typing import Any
 
 from queuectl import clock
 from queuectl.executors import CannotStart, Execution, Exit, Order, Unavailable
+from queuectl.executors.connection import Lease, RemoteExecution
 from queuectl.executors.guard import Guard
 from queuectl.executors.keeper import DEAD_S
-from queuectl.executors.line import Lease, Line, RemoteExecution
+from queuectl.executors.line import Line
 
 LOCAL = "local"
 CONNECT_S = 10.0
