@@ -75,6 +75,7 @@ class RemoteWorker(Worker):
         self._published: dict[str, str] = {}
         self._cluster = executor
         self._runs: dict[Execution, Run] = {}
+        self._ended: list[tuple[Execution, Exit]] = []
         self._ticked_at = self._ask_at = 0.0
         self._told: tuple[int | None] | None = None
         self._unreachable = ""
@@ -84,16 +85,17 @@ class RemoteWorker(Worker):
         while True:
             self._inbox.take()
             self._hear_ends()
-            if self._inbox.stopping and not self._runs:
-                break
             try:
-                for execution, end in self._cluster.pump():
-                    self._finish(execution, end)
+                self._ended += self._cluster.pump()
+                while self._ended:
+                    self._finish(*self._ended.pop(0))
                 self._follow()
                 if not self._inbox.stopping:
                     self._take_on()
             except OSError as error:
                 self._suffer(error)
+            if self._inbox.stopping and not self._runs:
+                break
             self._rest()
         self._report()
         self._cluster.close()
