@@ -188,7 +188,7 @@ class Supervisor:
     def _refuse(self, why: str) -> None:
         """A worker has nothing to run jobs with: give up at the start, and try again when it has worked before."""
         if not self._refused:
-            self._say(f"Error: {why}" if not self._up else f"No new jobs: {why}; trying again")
+            self._say(f"error: {why}" if not self._up else f"No new jobs: {why}; trying again")
         self._refused = True
         if not self._up:
             self._exit_code = 6

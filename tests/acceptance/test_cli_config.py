@@ -21,6 +21,13 @@ DEFAULTS = {
     "max_pending": "0",
     "min_free_bytes": "0",
     "poll_interval_sec": "5",
+    "executor": "local",
+    "launcher": "",
+    "launcher_signal": "",
+    "launcher_host": "",
+    "dask_scheduler": "local",
+    "dask_wait_sec": "60",
+    "resources": "cpus=1 mem=1G gpus=0",
 }
 KEYS_HINT = "hint: keys: " + " ".join(DEFAULTS)
 
@@ -69,6 +76,10 @@ def test_config_as_json_is_one_object_of_all_keys(untouched: Cli) -> None:
         ("keep_completed", "none", "keep_completed = none"),
         ("max_job_bytes", "2 MiB", "max_job_bytes = 2097152"),
         ("poll-interval-sec", "500ms", "poll_interval_sec = 0.5"),
+        ("executor", "DASK", "executor = dask"),
+        ("launcher", "srun -n1 -J '{id}'", "launcher = srun -n1 -J '{id}'"),
+        ("dask-wait-sec", "2m", "dask_wait_sec = 120"),
+        ("resources", " cpus=2  mem=4G ", "resources = cpus=2  mem=4G"),
     ],
 )
 def test_config_set_takes_a_key_in_every_spelling_and_shows_what_it_understood(
@@ -121,6 +132,11 @@ def test_the_environment_that_wins_over_a_new_value_is_named(cli: Cli) -> None:
         ("keep_completed", "-1", "'-1' is not a duration"),
         ("max_job_bytes", "1", "must be a size from 64 bytes to 1 GiB"),
         ("poll_interval_sec", "0", "must be 0.1 to 3600 seconds"),
+        ("executor", "cloud", "must be one of local, launcher, dask"),
+        ("launcher", "srun 'x", "cannot be split into words: no closing quotation"),
+        ("launcher", "a\nb", "must be one line of visible characters"),
+        ("resources", "cpus", "'cpus' must be NAME=AMOUNT, such as cpus=2"),
+        ("resources", "1a=2", "resources: '1a' must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter"),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(untouched: Cli, key: str, value: str, reason: str) -> None:

@@ -115,7 +115,7 @@ def test_show_is_a_block_of_facts_with_every_attempt(one_of_each: Cli) -> None:
     assert lines[:2] == ["Id:           broken", "State:        dead"]
     assert "Attempts:     1 of 1" in lines
     assert [line.split() for line in lines if line.startswith("ATTEMPT")] == [
-        ["ATTEMPT", "STARTED", "TOOK", "ENDED", "WORKER"]
+        ["ATTEMPT", "STARTED", "TOOK", "ENDED", "WORKER", "HOST"]
     ]
     assert lines[-1].split()[0] == "1"
 

@@ -292,7 +292,7 @@ def test_an_executor_that_is_not_installed_is_one_line_and_exit_code_6(cli: Cli)
     (hidden / "distributed.py").write_text("raise ModuleNotFoundError('gone', name='distributed')")
     done = cli.run("worker", "start", *NODES, env={"PYTHONPATH": str(hidden)})
     assert done.returncode == 6
-    assert done.stderr == "Error: distributed is not installed (pip install 'queuectl[dask]')\n"
+    assert done.stderr == "error: distributed is not installed (pip install 'queuectl[dask]')\n"
     assert cli.state("one") == "pending"
 
 

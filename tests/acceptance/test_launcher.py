@@ -79,7 +79,7 @@ def test_a_launcher_that_is_not_there_is_one_line_and_exit_code_6(
     launched.ok("config", "set", key, value)
     launched.enqueue("--id", "one", "true")
     done = launched.run("worker", "start", "--count", "3")
-    assert (done.returncode, done.stderr) == (6, f"Error: {why}\n")
+    assert (done.returncode, done.stderr) == (6, f"error: {why}\n")
     assert launched.state("one") == "pending"
 
 
