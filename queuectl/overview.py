@@ -73,6 +73,7 @@ class Overview:
         self._path, self._lock = path, RLock()
         self._watch: Watch | None = None
         self._deaf = False
+        self._shown = False
         self._past = 0
         self._open()
 
@@ -123,8 +124,11 @@ class Overview:
             self.totals.failed.update(ended.exit for ended in map(names.ended, new) if ended)
 
     def _hear(self) -> None:
-        """Take in arrivals in directories that are too large to be read for every look."""
-        if not any(self._rosters[state].large for state in WATCHED) or self._deaf:
+        """Take in arrivals in directories that are too large to be read for every look.
+
+        Not before something has been shown: somebody waits for that, and to arm the watch takes a tenth of a second.
+        """
+        if not any(self._rosters[state].large for state in WATCHED) or self._deaf or not self._shown:
             return
         if self._watch is None:
             self._watch = Watch()
@@ -155,6 +159,7 @@ class Overview:
             since, finished, failed = self._rates(now)
             oldest, next_run, _ = self._due(State.PENDING, now)
             oldest_retry, next_retry, due = self._due(State.FAILED, now)
+            self._shown = True
             return Snapshot(
                 at=now,
                 version=self._past + sum(roster.version for roster in self._rosters.values()),
@@ -208,6 +213,7 @@ class Overview:
         """Return at most `limit` jobs in an order, after a place; may end early and say where to go on."""
         with self._lock:
             self.look()
+            self._shown = True
             running = self._running(registry.live(self._spool)) if State.PROCESSING in wanted.states else {}
             return self._listing.page(wanted, sort, after, limit, running)
 

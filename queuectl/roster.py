@@ -19,8 +19,6 @@ TICK_NS = 10_000_000  # the longest tick of a kernel's clock: two changes in one
 
 
 _shape = itemgetter(slice(18, 20))
-_suffix = itemgetter(slice(-len(names.SUFFIX), None))
-_first = itemgetter(0)
 
 
 def has_stamp(name: str) -> bool:
@@ -30,9 +28,15 @@ def has_stamp(name: str) -> bool:
 
 def _jobs(listing: list[str]) -> list[str]:
     """Return the names that may be jobs: as a rule all of them, which is found out in C."""
-    if {names.SUFFIX}.issuperset(map(_suffix, listing)) and "." not in set(map(_first, listing)):
+    text, count = "\n".join(listing) + "\n", len(listing)
+    if text.count("\n") == text.count(names.SUFFIX + "\n") == count and "\n." not in text and text[0] != ".":
         return listing
     return [name for name in listing if names.is_drop(name)]
+
+
+def _stamped(some: list[str]) -> list[str]:
+    """Return the names that have a stamp: as a rule all of them."""
+    return some if {"Z."}.issuperset(map(_shape, some)) else list(filter(has_stamp, some))
 
 
 class Roster:
@@ -44,12 +48,18 @@ class Roster:
         self.version = 0
         self.cost_s = 0.0
         self._tree, self._place = tree, place
-        self._known: set[str] = set()
+        self._members: set[str] | None = None  # made when it is first needed: at the first look it is not
         self._seen_ns = -1
         self._again_at = 0.0
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self.ordered) + len(self.drops)
+
+    @property
+    def _known(self) -> set[str]:
+        if self._members is None:
+            self._members = {*self.ordered, *self.drops}
+        return self._members
 
     @property
     def large(self) -> bool:
@@ -69,22 +79,27 @@ class Roster:
             return None
         # A change in the tick of this reading would leave the time as it is: then it is read once more.
         steady = clock.now() * 1_000_000 - changed > TICK_NS
-        found = set(_jobs(directory.listing()))
-        new, gone = sorted(found - self._known if self._known else found), self._known - found
-        self._replace(found, new, gone)
+        listing = _jobs(directory.listing())
+        if len(self):
+            found = set(listing)
+            new, gone = sorted(found - self._known), self._known - found
+            self._members = found
+        else:
+            new, gone = sorted(listing), set()  # in the order of the listing they lie side by side in memory: faster
+            self._members = None
+        self._replace(new, gone)
         self._seen_ns = changed if steady else -1
         self.cost_s = clock.monotonic() - began
         self._again_at = clock.monotonic() + (RESTS * self.cost_s if self.large else 0.0)
         return new, gone
 
-    def _replace(self, found: set[str], new: list[str], gone: set[str]) -> None:
-        self._known = found
+    def _replace(self, new: list[str], gone: set[str]) -> None:
         if not new and not gone:
             return
         if gone:
             self.ordered = [name for name in self.ordered if name not in gone]
             self.drops = [name for name in self.drops if name not in gone]
-        stamped = new if {"Z."}.issuperset(map(_shape, new)) else list(filter(has_stamp, new))
+        stamped = _stamped(new)
         in_order = not self.ordered or not stamped or stamped[0] > self.ordered[-1]
         self.ordered += stamped
         if not in_order:
@@ -95,11 +110,11 @@ class Roster:
 
     def told(self, name: str) -> bool | None:
         """Look at one name that came or went: True when it is new, False when it has gone, None when that is known."""
-        there = self._tree.directory(self._place).lstat(name) is not None
-        if there == (name in self._known):
+        there, known = self._tree.directory(self._place).lstat(name) is not None, self._known
+        if there == (name in known):
             return None
         if there:
-            self._known.add(name)
+            known.add(name)
             if not has_stamp(name):
                 self.drops.append(name)
             elif not self.ordered or name > self.ordered[-1]:
@@ -107,7 +122,7 @@ class Roster:
             else:
                 insort(self.ordered, name)
         else:
-            self._known.discard(name)
+            known.discard(name)
             self._take_out(name)
         self.version += 1
         return there

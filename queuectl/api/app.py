@@ -68,8 +68,8 @@ def _streams(door: Door) -> list[Route]:
 def _pages(door: Door, every: list[Operation]) -> list[Route]:
     described = msgspec.json.encode(openapi.document(every, token=door.token is not None))
 
-    def page(request: Request) -> Response:
-        return pages.dashboard(request, door)
+    async def page(request: Request) -> Response:
+        return await pages.dashboard(request, door)
 
     async def login(request: Request) -> Response:
         return await pages.login(request, door)
@@ -78,7 +78,7 @@ def _pages(door: Door, every: list[Operation]) -> list[Route]:
         Route("/", lambda _: RedirectResponse("/dashboard", 307)),
         Route("/dashboard", page),
         Route("/dashboard/{rest:path}", page),
-        Route("/docs", lambda _: pages.api_page()),
+        Route("/docs", pages.api_page),
         Route("/openapi.json", lambda _: Response(described, media_type=JSON)),
         Route("/login", login, methods=["POST"]),
         Route("/static/{path:path}", pages.static),

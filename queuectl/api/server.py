@@ -17,6 +17,7 @@ from queuectl.errors import QueuectlError, Refused
 from queuectl.queue import Queue
 
 GRACE_S = 2
+READY_S = 1.0  # for so long the first look may hold up the first request, which would wait for it longer
 BACKLOG = 128
 
 
@@ -59,14 +60,17 @@ def serve(queue: Queue, options: Options, opened: Callable[[Opened], None]) -> N
         )
         server = uvicorn.Server(config)
         door.closing = lambda: server.should_exit
-        threading.Thread(target=_warm, args=(door,), daemon=True).start()
+        first = threading.Thread(target=_warm, args=(door,), daemon=True)
+        first.start()
+        first.join(READY_S)
         opened(Opened(_url(options.host, listener.getsockname()[1]), needs_token, token if made else None))
         server.run(sockets=[listener])
 
 
 def _warm(door: Door) -> None:
-    """Take the first look before anybody asks for it."""
+    """Take the first looks before anybody asks for them: the second one arms the watch, where there is much."""
     with suppress(QueuectlError, OSError):
+        door.view.snapshot()
         door.view.look()
 
 
