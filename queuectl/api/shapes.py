@@ -12,6 +12,12 @@ Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", descripti
 Instant = Annotated[str, Meta(description="ISO 8601 in UTC.", examples=["2026-11-22T10:15:00.123Z"])]
 Cursor = Annotated[str, Meta(max_length=400, description="Where to go on: `next` of the page before.")]
 Number = Annotated[int, Meta(ge=0)]
+ResourceName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,63}$")]
+Amount = (
+    Annotated[int, Meta(ge=0, le=10**18)]
+    | Annotated[float, Meta(ge=0, le=1e18)]
+    | Annotated[str, Meta(pattern=r"^[!-~]{1,200}$")]
+)
 MOST_AT_ONCE = 10_000
 
 
@@ -34,6 +40,14 @@ class NewJob(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=Tru
         UNSET
     )
     env: dict[str, str] | UnsetType | None = UNSET
+    resources: (
+        Annotated[
+            dict[ResourceName, Amount],
+            Meta(description="What it needs where it runs.", examples=[{"cpus": 2, "mem": "4G"}]),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
     meta: dict[str, Any] | UnsetType | None = UNSET
 
 

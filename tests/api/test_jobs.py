@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -35,6 +36,18 @@ def test_a_job_that_is_posted_is_in_the_queue(api: Caller, queue: Queue) -> None
     assert answer.status == 201
     made = queue.get(answer.json()["id"])
     assert (made.command, made.priority, made.meta, made.state) == ("echo hi", 9, {"a": 1}, State.PENDING)
+
+
+def test_a_job_may_say_what_it_needs_where_it_runs(api: Caller, queue: Queue) -> None:
+    wanted = {"cpus": 2, "share": 0.5, "mem": "4G"}
+    made = api.post("/api/v1/jobs", {"command": "true", "resources": wanted})
+    assert queue.get(made["id"]).resources == wanted
+    assert api.get(f"/api/v1/jobs/{made['id']}")["resources"] == wanted
+
+
+def test_each_run_says_on_which_host_it_was(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1")
+    assert [run["host"] for run in api.get("/api/v1/jobs/bad-1")["history"]] == ["host"]
 
 
 def test_the_answer_says_where_the_new_job_is(api: Caller) -> None:
@@ -74,6 +87,11 @@ def test_an_id_that_is_taken_is_a_conflict(api: Caller) -> None:
         {"command": "true", "run_at": "soon"},
         {"command": "a\0b"},
         {"command": "true", "state": "completed"},
+        {"command": "true", "resources": {"cpus": -1}},
+        {"command": "true", "resources": {"cpus": 1e19}},
+        {"command": "true", "resources": {"9x": 1}},
+        {"command": "true", "resources": {"mem": "4 G"}},
+        {"command": "true", "resources": {"mem": None}},
         [],
         7,
     ],
@@ -327,3 +345,24 @@ def test_a_method_that_is_not_possible_is_told_those_that_are(api: Caller) -> No
 
 def test_head_is_answered_wherever_get_is(api: Caller) -> None:
     assert api.status("HEAD", "/api/v1/jobs") == 200
+
+
+def test_a_job_that_is_named_twice_is_changed_once(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "bad-1")
+    assert api.post("/api/v1/retry", {"ids": ["bad-1", "bad-1"]}) == {"changed": ["bad-1"], "not_changed": []}
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EIO, 503)])
+def test_a_disk_that_does_not_take_a_job_is_told(
+    api: Caller, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    def fail(_queue: Queue, _jobs: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Queue, "enqueue_many", fail)
+    assert api.status("POST", "/api/v1/jobs", {"command": "true"}) == status
+
+
+def test_a_body_that_says_it_is_too_long_is_not_read(api: Caller) -> None:
+    headers = {"content-type": "application/json", "content-length": str(17 * 2**20)}
+    assert api.status("POST", "/api/v1/jobs", {"command": "true"}, headers=headers) == 413

@@ -65,18 +65,30 @@ const FIELDS = [
   ["timeout", "Timeout", "90, 1.5h"],
   ["max_retries", "Retries", "as configured"],
   ["cwd", "Directory", "where the dashboard was started"],
+  ["resources", "Resources", "cpus=2 mem=4G"],
 ];
+
+// Read `cpus=2 mem=4G` as the command line does; what looks like a number is one.
+function resources(text) {
+  return Object.fromEntries(text.trim().split(/\s+/).map((word) => {
+    const at = word.indexOf("=");
+    if (at < 0) throw new Error(`“${word}” must be NAME=AMOUNT, such as cpus=2`);
+    const amount = word.slice(at + 1);
+    return [word.slice(0, at), /^\d{1,15}(\.\d{1,9})?$/.test(amount) ? Number(amount) : amount];
+  }));
+}
 
 function Enqueue({ close }) {
   const [trouble, setTrouble] = useState("");
   const [busy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
-    const given = Object.fromEntries([...new FormData(event.target)].filter(([, value]) => value !== ""));
+    const given = Object.fromEntries([...new FormData(event.target)].filter(([, value]) => value.trim() !== ""));
     const body = { ...given, priority: Number(given.priority) };
     if (given.max_retries !== undefined) body.max_retries = Number(given.max_retries);
     setBusy(true);
     try {
+      if (given.resources) body.resources = resources(given.resources);
       const made = await api("jobs", { method: "POST", body });
       close(true);
       say(`Enqueued ${made.id}`);

@@ -25,6 +25,7 @@ function facts(job, worker) {
     ["Started", job.state === "processing" && html`<${When} at=${job.updated_at} />`],
     ["Ended", ["completed", "dead"].includes(job.state) && html`<${When} at=${job.updated_at} />`],
     ["Variables", job.env && Object.keys(job.env).length > 0 && html`<span class="mono">${Object.keys(job.env).join(" ")}</span>`],
+    ["Resources", job.resources && Object.keys(job.resources).length > 0 && html`<span class="mono">${Object.entries(job.resources).map(([name, amount]) => `${name}=${amount}`).join(" ")}</span>`],
     ["Notes", job.meta && Object.keys(job.meta).length > 0 && html`<span class="mono">${JSON.stringify(job.meta)}</span>`],
   ].filter(([, value]) => value || value === 0);
 }
@@ -32,13 +33,14 @@ function facts(job, worker) {
 function Runs({ job, shown, choose }) {
   if (!job.history.length) return html`<p class="quiet">${job.state === "processing" ? "Its first run is going on." : "It has not run yet."}</p>`;
   return html`<div class="scroll"><table class="runs">
-    <thead><tr><th>Try</th><th>Started</th><th>Took</th><th>Ended</th><th>Worker</th><th><span class="hidden">Output</span></th></tr></thead>
+    <thead><tr><th>Try</th><th>Started</th><th>Took</th><th>Ended</th><th>Worker</th><th>Host</th><th><span class="hidden">Output</span></th></tr></thead>
     <tbody>${job.history.map((run, at) => html`<tr key=${at} class=${shown === run ? "picked" : ""}>
       <td>${run.attempt}</td>
       <td><${When} at=${run.started_at} /></td>
       <td>${duration(took(run))}</td>
       <td class=${run.error ? "error" : ""}>${run.error ?? "exit 0"}</td>
       <td class="mono">${run.worker}</td>
+      <td class="mono">${run.host ?? "–"}</td>
       <td>${run.log_end > run.log_start && html`<button class="small" onClick=${() => choose(shown === run ? null : run)}>${shown === run ? "Whole output" : "Output"}</button>`}</td>
     </tr>`)}</tbody></table></div>`;
 }
