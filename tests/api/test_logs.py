@@ -124,3 +124,25 @@ def test_bytes_that_are_no_text_are_shown_as_such_and_end_nothing(api: Caller, q
     hand.run("one")
     texts = [text for name, text in api.ask("GET", f"{LOG}/follow").events() if name == "log"]
     assert "".join(texts) == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
+
+
+def test_whoever_goes_on_from_an_event_gets_the_rest_whole(
+    api: Caller, queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "aé\N{SNOWMAN}z"
+    queue.enqueue(["printf", "%s", text], id="one")
+    hand.run("one")
+    monkeypatch.setattr("queuectl.api.logs.PIECE", 2)
+    blocks = api.ask("GET", f"{LOG}/follow").text.split("\n\n")
+    ids = [block.split()[1] for block in blocks if block.startswith("id: ")]
+    heard = ""
+    for number, id in enumerate(ids[:-1]):
+        heard += api.ask("GET", f"{LOG}/follow").events()[number][1]
+        rest = api.ask("GET", f"{LOG}/follow", headers={"last-event-id": id}).events()
+        assert heard + "".join(part for name, part in rest if name == "log") == text
+    assert len(ids) > 3
+
+
+@pytest.mark.parametrize("start", ["x", "-1", "1.5", "9" * 19, "²"])
+def test_an_offset_that_is_none_is_refused(api: Caller, printed: bytes, start: str) -> None:
+    assert api.status("GET", f"{LOG}/follow?from={start}") == 422

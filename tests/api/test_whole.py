@@ -8,6 +8,7 @@ import pytest
 from api.caller import Answer, Caller
 from hand import Hand
 
+from queuectl.job import State
 from queuectl.queue import Queue
 
 
@@ -19,6 +20,30 @@ def test_counts_are_those_of_the_directories(api: Caller, queue: Queue, hand: Ha
     expected = {"pending": 1, "processing": 0, "completed": 1, "failed": 0, "dead": 0, "rejected": 1}
     assert api.get("/api/v1/counts") == expected
     assert api.get("/api/v1/overview")["counts"] == expected
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        ["drop.json"],
+        [".hidden.json"],
+        ["notes.txt"],
+        ["two\nlines.json"],
+        ["a.json", ".b.json", "c.txt", "20260101T000000000Z.5.d.json", "20260101T000000001Z.5.e.txt"],
+    ],
+)
+def test_the_first_look_and_the_next_count_what_the_command_line_counts(
+    api: Caller, queue: Queue, there: list[str]
+) -> None:
+    for name in there:
+        (queue.path / "pending" / name).write_text("{}")
+    assert api.get("/api/v1/counts")["pending"] == queue.counts()[State.PENDING]
+    for name in there:
+        (queue.path / "pending" / f"{name}.json").write_text("{}")
+    assert api.get("/api/v1/counts")["pending"] == queue.counts()[State.PENDING]
+    for name in there:
+        (queue.path / "pending" / name).unlink()
+    assert api.get("/api/v1/counts")["pending"] == queue.counts()[State.PENDING]
 
 
 def test_the_minutes_say_what_has_just_ended_and_how(api: Caller, queue: Queue, hand: Hand) -> None:
@@ -125,6 +150,24 @@ def test_the_stream_ends_when_the_server_is_about_to(api: Caller) -> None:
     assert api.ask("GET", "/api/v1/events", until=close).status == 200
 
 
+def test_the_stream_gives_a_sign_of_life_while_nothing_changes(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queuectl.api.events.LOOK_S", 0.01)
+    monkeypatch.setattr("queuectl.api.events.HEARTBEAT_S", 0.0)
+    events = api.ask("GET", "/api/v1/events", until=lambda answer: len(answer.events()) > 2).events()
+    assert len({value["version"] for _, value in events}) == 1
+
+
+def test_the_stream_ends_when_the_spool_is_gone(api: Caller, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queuectl.api.events.LOOK_S", 0.01)
+
+    def take_away(answer: Answer) -> bool:
+        if answer.events() and queue.path.exists():
+            queue.path.rename(queue.path.with_name("elsewhere"))
+        return False
+
+    assert api.ask("GET", "/api/v1/events", until=take_away).events()
+
+
 # Directories too large to be read at every look.
 
 
@@ -171,3 +214,14 @@ def test_a_change_of_our_own_is_seen_in_a_large_directory_at_once(
         api.get("/api/v1/counts")
     api.post("/api/v1/jobs/one/cancel")
     assert [api.get("/api/v1/counts")[state] for state in ("pending", "dead")] == [0, 1]
+
+
+def test_what_was_posted_is_seen_in_a_large_directory_at_once(
+    large: None, api: Caller, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuectl.overview.Watch.read", lambda _watch: [])  # nobody tells
+    queue.enqueue("true", id="one")
+    for _ in range(3):
+        api.get("/api/v1/counts")
+    api.post("/api/v1/jobs", {"command": "true"})
+    assert api.get("/api/v1/counts")["pending"] == 2

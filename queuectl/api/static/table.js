@@ -136,6 +136,8 @@ function Filters({ filter, change, fixed, workers }) {
       change({ q: mine.current });
     }, 250);
   };
+  const [worker, setWorker] = useState(filter.worker); // what is being typed, which news must not take away
+  useEffect(() => setWorker(filter.worker), [filter.worker]);
   const names = [...new Set([...workers, ...(filter.worker ? [filter.worker] : [])])];
   return html`<div class="filters" role="search">
     <input type="search" class="text" value=${text} onInput=${typed} placeholder="Id, command or error" aria-label="Text in id, command or error" maxlength="200" />
@@ -143,7 +145,7 @@ function Filters({ filter, change, fixed, workers }) {
       <option value="">all states</option>
       ${STATES.map((state) => html`<option key=${state} value=${state} selected=${filter.state === state}>${state}</option>`)}
     </select>`}
-    <input class="worker" list="workers" aria-label="Worker" placeholder="any worker" value=${filter.worker} onChange=${(e) => change({ worker: e.target.value.trim() })} maxlength="200" />
+    <input class="worker" list="workers" aria-label="Worker" placeholder="any worker" value=${worker} onInput=${(e) => setWorker(e.target.value)} onChange=${(e) => change({ worker: e.target.value.trim() })} maxlength="200" />
     ${filter.error && html`<button class="chip" onClick=${() => change({ error: "" })} aria-label="Show all errors" title=${filter.error}><span>${filter.error}</span> ✕</button>`}
     <datalist id="workers">${names.map((name) => html`<option key=${name} value=${name} />`)}</datalist>
   </div>`;
