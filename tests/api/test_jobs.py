@@ -175,6 +175,7 @@ def test_pages_of_any_size_make_up_the_whole_order(
         found += ids(page)
         while page["next"]:
             assert len(page["jobs"]) == limit
+            assert len(found) < len(order)  # or a cursor that repeats itself would go on for ever
             page = api.get(f"/api/v1/jobs?sort={sort}&limit={limit}&after={page['next']}")
             found += ids(page)
         assert found == order
