@@ -17,18 +17,21 @@ from typing import IO, Any, TypeVar
 T = TypeVar("T")
 STATES = ("pending", "processing", "completed", "failed", "dead")
 PATIENCE_S = 30.0
+STILL_S = 1.0  # a look that takes longer is counted as this much
 
 
 def wait_until(condition: Callable[[], T], timeout: float = PATIENCE_S, what: str = "") -> T:
     """Return the first true value of `condition`; fail the test when there is none in time."""
-    deadline = time.monotonic() + timeout
+    left = timeout
     while True:
+        looked = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if left < 0:
             raise AssertionError(f"not within {timeout} s: {what or condition}")
         time.sleep(0.01)
+        left -= min(time.monotonic() - looked, STILL_S)  # what stood still meanwhile is the machine
 
 
 def is_alive(pid: int) -> bool:

@@ -68,8 +68,8 @@ class Point:
 class Process:
     """Something that the zygote has forked."""
 
-    def __init__(self, pid: int, to: Path) -> None:
-        self.pid, self._to = pid, to
+    def __init__(self, pid: int, to: Path, what: str) -> None:
+        self.pid, self._to, self._what = pid, to, what
         try:
             self._pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -80,8 +80,11 @@ class Process:
         if self._pidfd >= 0:
             poll = select.poll()
             poll.register(self._pidfd, select.POLLIN)
-            if not poll.poll(timeout * 1000):
-                raise AssertionError(f"has not ended within {timeout} s\n{self.err}")
+            left = timeout
+            while not poll.poll(1000):  # in steps, so that a machine which stands still is not taken for a process
+                left -= 1
+                if left < 0:
+                    raise AssertionError(f"{self._what} has not ended within {timeout} s\n{self.err}")
             os.close(self._pidfd)
             self._pidfd = -1
         with contextlib.suppress(FileNotFoundError):
@@ -132,7 +135,7 @@ class Zygote:
             assert stdout is not None
             stdin.write(json.dumps(order).encode() + b"\n")
             stdin.flush()
-            return Process(int(stdout.readline()), to)
+            return Process(int(stdout.readline()), to, " ".join(arguments))
 
     def close(self) -> None:
         """Let it end."""
@@ -177,7 +180,7 @@ class Strace:
     def end(self) -> None:
         """Wait until it has ended with its process."""
         assert self._process.stderr is not None
-        self._process.wait(PATIENCE_S)
+        wait_until(lambda: self._process.poll() is not None, PATIENCE_S, "the end of strace")
         self._process.stderr.close()
 
     def close(self) -> None:
@@ -371,7 +374,8 @@ class Installed:
 
     def wait(self) -> int | None:
         """Return the exit code once it has ended; None when it was killed."""
-        code = self._strace.wait(PATIENCE_S)
+        wait_until(self.ended, PATIENCE_S, "the end of what was installed")
+        code = self._strace.wait()
         return None if code < 0 else code
 
     def close(self) -> None:

@@ -20,13 +20,14 @@ from queuectl.spool import Claim, Spool
 
 EARLY, LATER = "20200101T000000000Z", "20200101T000000001Z"
 # A directory that is there already is another run of this job that still lives; each run is noted. The run whose number
-# is in `wait`, counted over all jobs, goes on until that file is gone.
+# is in `wait`, counted over all jobs, says so with `waits` and goes on until `wait` is gone.
 BEGIN = (
     "mkdir now.$QUEUECTL_JOB_ID || echo $QUEUECTL_JOB_ID >>overlaps;"
     " echo run >>runs.$QUEUECTL_JOB_ID; echo run >>runs; "
 )
 END = (
-    "if read n <wait; then [ $(wc -l <runs) != $n ] || while [ -e wait ]; do sleep 0.01; done; fi 2>/dev/null;"
+    "if read n <wait; then"
+    " [ $(wc -l <runs) != $n ] || { : >waits; while [ -e wait ]; do sleep 0.01; done; }; fi 2>/dev/null;"
     " rmdir now.$QUEUECTL_JOB_ID; "
 )
 GOOD = BEGIN + END

@@ -86,7 +86,7 @@ def killed(bench: Bench, operation: Operation, point: Point) -> list[str]:
     if not deaths:
         return ["nobody came to it"]
     if lasts:
-        wrong += others_work(bench)
+        wrong += others_work(bench, beside=True)
     let_go(bench)
     wait_until(lambda: not bench.holders(), PATIENCE_S, "those that live to end")
     finish(bench)
@@ -107,13 +107,13 @@ def failed(bench: Bench, operation: Operation, point: Point) -> list[str]:
 def stopped(bench: Bench, operation: Operation, point: Point) -> list[str]:
     """Stop the worker at a point, let another one work, and let it go on."""
     put(bench, "other", GOOD, LATER, 0)
-    prolong(bench, operation, point)
+    lasts = prolong(bench, operation, point)
     traced = bench.do_installed(*DRAIN, injection=f"{point.call}:signal=STOP:when={point.number}")
     wait_until(lambda: traced.mark(STOPPED) or traced.ended(), PATIENCE_S, "a stop")
     pid = traced.mark(STOPPED)
     if not pid:
         return ["nobody came to it"]
-    wrong = list(one_name(bench)) + others_work(bench)
+    wrong = list(one_name(bench)) + others_work(bench, beside=lasts)
     os.kill(pid, signal.SIGCONT)
     let_go(bench)
     code = traced.wait()
