@@ -147,10 +147,10 @@ class Supervisor:
         except Unavailable as error:
             supervisor.say("refused", str(error))
             return
+        ears = Inbox(channel.Reader(inbox))  # before others can see it, and signal it: a signal would be lost
         registered = registry.register(self._spool, registry.WORKER, os.getppid(), clock.now(), self._config.executor)
         supervisor.say("up")
         terminal = Terminal(number, self._config.log_level, over_bar=self._options.progress is not None)
-        ears = Inbox(channel.Reader(inbox))
         if isinstance(executor, Cluster):
             RemoteWorker(self._spool, self._load, executor, ears, supervisor, terminal, registered).run()
         else:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -284,6 +285,28 @@ def test_a_worker_that_gets_sigterm_finishes_its_job_first(cli: Cli) -> None:
         wait_until(lambda: cli.state("two") == "completed")
     assert (cli.state("one"), cli.job("one")["attempts"]) == ("completed", 1)
     assert int(cli.log("two")) != first
+
+
+# Workers of which the first is told to end as soon as others can see it.
+TOLD_AT_ONCE = """
+import os, signal, sys
+from queuectl import registry, supervisor
+register = registry.register
+def told(tree, role, *rest):
+    lock = register(tree, role, *rest)
+    if role == registry.WORKER and not os.path.exists("told"):
+        open("told", "w").close()
+        os.kill(os.getpid(), signal.SIGTERM)
+    return lock
+registry.register = told
+supervisor.run(sys.argv[1], count=1, drain=True)
+"""
+
+
+def test_a_worker_hears_signals_from_the_moment_at_which_it_is_listed(cli: Cli) -> None:
+    words = [sys.executable, "-c", TOLD_AT_ONCE, str(cli.spool)]
+    done = subprocess.run(words, cwd=cli.cwd, env=environment(), capture_output=True, timeout=60, check=True)
+    assert b"Worker 1 has ended (exit 0)" in done.stderr
 
 
 def test_the_other_workers_go_on_while_one_is_replaced(cli: Cli) -> None:
