@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -49,7 +48,7 @@ class Crew:
         words_read, words_write = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        pid = channel.fork()
         if pid == 0:
             code = 1
             try:
@@ -73,10 +72,7 @@ class Crew:
 
     def forget_in_child(self) -> None:
         """In a forked child: close the pipes of the workers, and leave the signals to the supervisor."""
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        channel.part()
         for member in self:
             os.close(member.words.fd)
             os.close(member.inbox.fd)

@@ -36,7 +36,7 @@ class Listener:
         """Fork the process and let it watch the quiet directories; `in_child` closes what it must not keep."""
         orders, self._orders = os.pipe()
         events, out = os.pipe()
-        self.pid = os.fork()
+        self.pid = channel.fork()
         if self.pid == 0:
             try:
                 os.close(self._orders)

@@ -228,7 +228,7 @@ def test_only_the_local_executor_starts_commands_and_signals_their_groups() -> N
 
 
 def test_processes_are_forked_in_few_places() -> None:
-    assert users(of_os("fork", "forkpty")) == {"crew", "daemon", "listener", "executors/guard"}
+    assert users(of_os("fork", "forkpty")) == {"channel", "daemon", "executors/guard"}
 
 
 def test_what_runs_on_a_node_needs_nothing_of_ours() -> None:
@@ -247,8 +247,8 @@ def test_only_the_registry_signals_processes_by_their_pid() -> None:
     assert users(of_os("kill")) == {"registry"}
 
 
-def test_signals_are_handled_where_processes_have_their_main_loop() -> None:
-    assert users(lambda name: name == "signal.signal") == {"crew", "signals"}
+def test_signals_are_handled_where_processes_begin_or_have_their_main_loop() -> None:
+    assert users(lambda name: name == "signal.signal") == {"channel", "signals"}
 
 
 def test_only_the_clock_asks_for_the_time() -> None:

@@ -287,6 +287,27 @@ def test_a_worker_that_gets_sigterm_finishes_its_job_first(cli: Cli) -> None:
     assert int(cli.log("two")) != first
 
 
+# Each process that is forked is interrupted as soon as it is there, as by a Ctrl-C that goes to the whole group.
+INTERRUPTED = """
+import os, signal, sys
+from queuectl import supervisor
+fork = os.fork
+def interrupted():
+    pid = fork()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return pid
+os.fork = interrupted
+print(supervisor.run(sys.argv[1], count=2, drain=True).exit_code)
+"""
+
+
+def test_an_interrupt_that_reaches_what_is_just_being_forked_is_not_the_supervisors(cli: Cli) -> None:
+    words = [sys.executable, "-c", INTERRUPTED, str(cli.spool)]
+    done = subprocess.run(words, cwd=cli.cwd, env=environment(), capture_output=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
 # Workers of which the first is told to end as soon as others can see it.
 TOLD_AT_ONCE = """
 import os, signal, sys

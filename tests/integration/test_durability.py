@@ -100,7 +100,7 @@ def test_a_claim_at_the_level_relaxed_waits_for_nothing(spool: Spool, waiting: s
 
 
 @pytest.mark.parametrize(
-    ("level", "exit", "expected"),
+    ("level", "word", "expected"),
     [
         ("full", "0", named(DECISION, "completed")),
         ("full", "7", named(DECISION, "failed")),
@@ -109,11 +109,11 @@ def test_a_claim_at_the_level_relaxed_waits_for_nothing(spool: Spool, waiting: s
     ],
 )
 def test_a_decision_is_durable_before_the_move_and_the_move_in_its_target_first(
-    spool: Spool, hand: Hand, waiting: str, steps: Steps, level: str, exit: str, expected: list[str]
+    spool: Spool, hand: Hand, waiting: str, steps: Steps, level: str, word: str, expected: list[str]
 ) -> None:
     config, now = Config(durability=level), clock.now()
     claim = claimed(spool, waiting, durable=level == "full")
-    settling.decide(claim.job, Outcome(exit, None, now, now, int(exit)), config, "host.1")
+    settling.decide(claim.job, Outcome(word, None, now, now, int(word)), config, "host.1")
     assert steps(lambda: settling.settle(spool, claim, config, hand)) == expected
 
 
