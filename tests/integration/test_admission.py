@@ -126,6 +126,27 @@ def test_of_two_drops_that_ask_for_one_id_the_first_gets_it(spool: Spool, admit:
     assert report.rejected == [("a.json", "id 'mine' is already taken (pending)")]
 
 
+@pytest.mark.parametrize("how", ["drop", "enqueue"])
+def test_an_id_that_is_asked_for_is_settled_under_the_lock_of_the_ids(
+    spool: Spool, queue: Queue, admit: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    locked, taken = [], Spool.taken
+
+    def watched(self: Spool, wanted: Any) -> dict[str, str]:
+        fd = spool.open_lock()
+        locked.append(not disk.flock(fd))
+        os.close(fd)
+        return taken(self, wanted)
+
+    monkeypatch.setattr(Spool, "taken", watched)
+    if how == "drop":
+        drop(spool, "a.json", '{"command": "true", "id": "mine"}')
+        admit()
+    else:
+        queue.enqueue("true", id="mine")
+    assert locked == [True]
+
+
 @pytest.mark.parametrize("state", ["pending", "completed"])
 def test_an_id_that_a_job_has_is_refused_with_where_that_job_is(spool: Spool, admit: Any, state: str) -> None:
     name = "20261122T101500000Z.0.mine.json"

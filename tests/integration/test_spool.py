@@ -385,6 +385,14 @@ def test_a_settled_job_has_one_name_in_the_directory_of_its_state(
     assert job.parse((spool.path / place).read_bytes()) == found.job
 
 
+def test_a_decided_job_is_locked_until_it_has_been_moved(spool: Spool) -> None:
+    """Its file is a new one, and so is the lock; whoever looks for orphans must find it held."""
+    found = claim(spool, put(spool))
+    decide(found.job, State.COMPLETED)
+    assert spool._decide(found, NOW, durable=True)
+    assert is_locked(spool.path / "processing" / found.name)
+
+
 def test_a_settled_job_is_free(spool: Spool) -> None:
     found = claim(spool, put(spool))
     decide(found.job, State.PENDING)
@@ -617,6 +625,18 @@ def test_a_symbolic_link_is_rejected_and_not_what_it_points_to(spool: Spool, tmp
     assert other.read_bytes() == b'{"command": "true"}'
 
 
+# Putting an ended job back.
+
+
+def test_an_ended_job_is_not_put_back_over_another_file(spool: Spool) -> None:
+    ended = waiting(state=State.COMPLETED, exit="0", updated_at=clock.iso(NOW))
+    _, name = final_place(ended)
+    for place in ("dead", "completed"):
+        (spool.path / place / name).write_text(place)
+    assert not spool.put_back("dead", name, ended)
+    assert [(spool.path / place / name).read_text() for place in ("dead", "completed")] == ["dead", "completed"]
+
+
 # What is made durable.
 
 
@@ -714,6 +734,13 @@ def test_a_log_that_is_a_symbolic_link_is_not_followed(spool: Spool, tmp_path: P
 
 
 # Reading a file up to a limit.
+
+
+def test_a_new_file_never_takes_the_place_of_one_that_is_there(spool: Spool) -> None:
+    (spool.path / "tmp" / "x").write_text("another's")
+    with pytest.raises(FileExistsError):
+        spool.directory("tmp").write_new("x", b"mine", durable=False)
+    assert (spool.path / "tmp" / "x").read_text() == "another's"
 
 
 @pytest.mark.parametrize(
