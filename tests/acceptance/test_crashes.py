@@ -149,13 +149,16 @@ def test_a_lost_job_is_found_while_the_queue_is_paused_and_runs_after_that(cli: 
 
 def test_after_a_kill_of_everything_all_200_jobs_complete_and_every_run_is_counted(cli: Cli) -> None:
     for number in range(200):
-        # flock(1) rather than a directory: it lets go when the command is killed.
-        line = f"echo $QUEUECTL_ATTEMPT >>runs.job-{number}; sleep 0.01"
+        # flock(1) rather than a directory: it lets go when the command is killed. The last jobs wait for the kill.
+        line = (
+            f"echo $QUEUECTL_ATTEMPT >>runs.job-{number}; until [ {number} -lt 150 ] || [ -e go ]; do sleep 0.02; done"
+        )
         cli.put(f"job-{number}", ["flock", "-n", f"now.job-{number}", "sh", "-c", line], max_retries=5)
     with cli.workers("--count", "4"):
         wait_until(lambda: cli.counts()["completed"] >= 60)
         cli.kill_all()
     assert cli.counts()["completed"] < 200
+    (cli.cwd / "go").touch()
     cli.drain(4)
     assert cli.counts() == {"pending": 0, "processing": 0, "completed": 200, "failed": 0, "dead": 0}
     for id, job in cli.jobs("completed").items():
@@ -457,9 +460,10 @@ def test_a_crowd_of_jobs_survives_workers_that_are_killed_at_random(cli: Cli) ->
         nap = "1" if number % 10 == 0 else "0.0$(($$ % 9))"
         cli.put(f"job-{number}", f"{PROVE} sleep {nap}{UNPROVE}", max_retries=50)
     dice, killed = random.Random(), 0
+    started: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as supervisors:
         until = time.monotonic() + 8
-        while time.monotonic() < until and cli.counts()["completed"] < 280:
+        while (time.monotonic() < until or killed <= 5) and cli.counts()["completed"] < 280:
             pids = cli.worker_pids()
             if len(pids) >= 3:
                 with contextlib.suppress(ProcessLookupError):  # it may just have been replaced
@@ -467,8 +471,13 @@ def test_a_crowd_of_jobs_survives_workers_that_are_killed_at_random(cli: Cli) ->
                     killed += 1
                 time.sleep(dice.uniform(0.02, 0.15))
             else:  # a supervisor lets a worker wait that dies again and again
-                supervisors.enter_context(cli.workers("--count", "2", stderr=subprocess.DEVNULL))
-        cli.ok("worker", "stop")  # kindly: a command that is ended would leave its directory
+                started.append(supervisors.enter_context(cli.workers("--count", "2", stderr=subprocess.DEVNULL)))
+        # Kindly, since a command that is ended would leave its directory; and each of them, since `worker stop` does
+        # not know the one that is just starting.
+        for supervisor in started:
+            supervisor.terminate()
+        for supervisor in started:
+            supervisor.wait(PATIENCE_S)
     cli.drain(4)
     assert killed > 5
     assert not (cli.cwd / "overlaps").exists()
