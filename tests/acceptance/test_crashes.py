@@ -8,13 +8,14 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PATIENCE_S, STATES, Cli, end, wait_until
+from helpers import PATIENCE_S, STATES, Cli, end, environment, wait_until
 
 HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
 # Notes each run; a directory that is there already is another run of this job that still lives.
@@ -188,6 +189,24 @@ def test_drafts_of_a_writer_that_died_are_never_run(cli: Cli) -> None:
     cli.drain()
     assert cli.state("one") == "completed"
     assert not (cli.cwd / "runs").exists()
+
+
+# Workers whose clock is two hours ahead.
+LATER = """
+import sys
+from queuectl import clock, supervisor
+now = clock.now
+clock.now = lambda: now() + 7_200_000
+supervisor.run(sys.argv[1], count=1, drain=True)
+"""
+
+
+def test_old_drafts_of_writers_that_died_are_gone_after_a_start(cli: Cli) -> None:
+    (cli.spool / "tmp" / f"{EARLY}.999999999.0a1b2c3d1").touch()
+    living = cli.spool / "tmp" / f"{EARLY}.{os.getpid()}.0a1b2c3d1"
+    living.touch()
+    subprocess.run([sys.executable, "-c", LATER, str(cli.spool)], env=environment(), timeout=60, check=True)
+    assert cli.files("tmp") == [living]
 
 
 # What stands on the disk after a crash, by the revision in the name and the one in the file.

@@ -60,6 +60,13 @@ def test_a_lost_attempt_counts_and_waits_for_its_retry(queue: Queue, spool: Spoo
     assert clock.uniso(found.due_at or "") >= before + 2000
 
 
+def test_a_lost_attempt_is_decided_at_the_revision_of_its_name(queue: Queue, spool: Spool, recover: Recover) -> None:
+    """Its JSON may be older by more than one; a decision below the name's revision would be taken for none."""
+    leave(spool, 5, rev=2)
+    recover()
+    assert queue.get("a").rev == 5
+
+
 def test_a_lost_attempt_stands_in_the_history_with_when_it_began(queue: Queue, spool: Spool, recover: Recover) -> None:
     leave(spool, 1)
     recover()
