@@ -139,9 +139,10 @@ class RemoteWorker(Worker):
             self._count(found, outcome)
 
     def _hear_ends(self) -> None:
-        """End what is cancelled, or everything when we are to end at once."""
-        for run in self._runs.values():
-            why = STOPPED if self._inbox.killed else self._inbox.cancels(run.watched.id)
+        """End what is cancelled, what has no place yet when we are to end, or everything when we are to end at once."""
+        for execution, run in self._runs.items():
+            waits = self._inbox.stopping and not self._cluster.node(execution)
+            why = STOPPED if self._inbox.killed or waits else self._inbox.cancels(run.watched.id)
             if why:
                 run.ask(why, self.config.kill_grace_sec)
         self._inbox.forget()

@@ -19,6 +19,7 @@ from queuectl.executors.guard import Guard
 from queuectl.executors.keeper import EXIT, GONE, HELLO, KILL, ORDER, OUTPUT, PIECE, TERMINATE, frame, frames
 
 TICK_S = 0.25
+_MOST_UNKNOWN = 4096  # bytes that are taken from somebody who has not said who it is
 
 
 class Refusal(Exception):
@@ -76,8 +77,8 @@ class RemoteExecution:
         return self.exit
 
     def node(self) -> str:
-        """Return the name of the node that it runs on, nothing while it waits for one."""
-        return self.keeper.host if self.keeper else ""
+        """Return the name of the node that it runs on or was lost with, nothing while it waits for one."""
+        return self.keeper.host if self.keeper else self.host_lost
 
     def terminate(self) -> None:
         """Have SIGTERM sent to the group; a command that has found no place yet ends here."""
@@ -180,8 +181,12 @@ class Keeper:
         self._in += data
         for kind, body in frames(self._in):
             self._hear(kind, body)
+        if self.lease is None and len(self._in) > _MOST_UNKNOWN:
+            raise Refusal  # whoever it is, it is no keeper
 
     def _hear(self, kind: bytes, body: bytes) -> None:
+        if (self.lease is None) != (kind == HELLO):
+            raise Refusal  # a stranger, or one that says hello again
         if kind == OUTPUT and self.execution:
             self.execution.write(body)
         elif kind == EXIT and self.execution:
@@ -192,7 +197,7 @@ class Keeper:
         elif kind == GONE and self.execution:
             execution, self.execution = self.execution, None
             execution.end(Exit(None, None, LOST, f"node {self.host} was lost", self.host))
-        elif kind == HELLO and self.lease is None:
+        elif kind == HELLO:
             said = json.loads(body)
             self.host = str(said["host"])
             self.lease = self._line.let_in(str(said["token"]))

@@ -43,6 +43,7 @@ class DaskExecutor:
             self._usual = _kind(resources)
         except CannotStart as error:
             raise Unavailable(str(error)) from None
+        _allow_many_files()
         self._guard = Guard(FENCE_S)
         self._distributed = _import()
         self._cluster: Any = None
@@ -198,6 +199,14 @@ def _import() -> Any:
 
     cloudpickle.register_pickle_by_value(lend)  # the nodes need nothing of ours
     return distributed
+
+
+def _allow_many_files() -> None:
+    """Raise our limit to what the system allows: each job that runs elsewhere takes four descriptors."""
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _file(path: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +133,43 @@ def test_status_and_show_name_the_node_that_runs_a_job(dask: Cli) -> None:
         (dask.cwd / "go").touch()
         wait_until(lambda: dask.state("one") == "completed")
         wait_until(lambda: dask.json("worker", "list")[0]["elsewhere"] == {})
+
+
+def test_a_job_that_has_no_place_yet_is_put_back_when_its_worker_stops(dask: Cli) -> None:
+    dask.enqueue("--id", "one", "--resource", "gpus=2", "true")
+    with dask.workers():
+        wait_until(lambda: runs(dask, "one"))
+        dask.ok("worker", "stop")
+    assert (dask.state("one"), dask.job("one")["attempts"]) == ("pending", 0)
+
+
+def test_a_stranger_on_the_line_is_not_listened_to(dask: Cli) -> None:
+    dask.enqueue("--id", "one", f"until [ -e {dask.cwd}/go ]; do sleep 0.05; done")
+    with dask.workers():
+        wait_until(lambda: runs(dask, "one"))
+        (dispatcher,) = dask.worker_pids()
+        for said in (
+            b"h\0\0\0\2{}",
+            b'h\0\0\0\x0d{"token": "x"}',
+            b"d\xff\xff\xff\xff" + b"x" * 9000,
+            b"e\0\0\0\4null",
+        ):
+            with socket.create_connection(("127.0.0.1", listening(dispatcher)), 10) as stranger:
+                stranger.sendall(said)
+                with contextlib.suppress(ConnectionResetError):
+                    assert stranger.recv(1) == b""
+        (dask.cwd / "go").touch()
+        wait_until(lambda: dask.state("one") == "completed")
+
+
+def listening(pid: int) -> int:
+    """Return the port on which a process listens."""
+    inodes = {
+        os.readlink(fd)[8:-1] for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd).startswith("socket:")
+    }
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (port,) = {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
+    return port
 
 
 def test_an_amount_that_no_node_has_ends_the_attempt_in_time(dask: Cli) -> None:
