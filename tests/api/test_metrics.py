@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
+from datetime import UTC, datetime
 
 import pytest
 from api.caller import Caller
@@ -52,6 +55,28 @@ def test_the_average_is_that_of_the_last_runs(api: Caller, queue: Queue, hand: H
     run(queue, hand, "true", "sleep 0.2; exit 1")
     found = api.get("/metrics")
     assert found["completed"]["avg_time_sec"] < 0.2 <= found["dead"]["avg_time_sec"]
+
+
+def test_the_figures_are_those_of_the_files(api: Caller, queue: Queue) -> None:
+    for id, seconds in (("one", 1), ("three", 3)):
+        run = {"attempt": 1, "worker": "host.1", "started_at": "2026-01-01T00:00:00.000Z"}
+        run["finished_at"] = f"2026-01-01T00:00:0{seconds}.000Z"
+        job = {"command": "true", "state": "completed", "attempts": 1, "rev": 1, "exit": "0", "history": [run]}
+        (queue.path / "completed" / f"20260101T00000{seconds}000Z.0.{id}.json").write_text(json.dumps(job))
+    assert api.get("/metrics")["completed"] == {"jobs": 2, "avg_time_sec": 2.0}
+    found, name = scrape(api), "queuectl_job_duration_seconds"
+    assert found[f'{name}_sum{{state="completed"}}'] == 4
+    assert [found[f'{name}_bucket{{state="completed",le="{le}"}}'] for le in ("0.5", "1.0", "5.0")] == [0, 1, 2]
+
+
+def test_the_age_of_the_oldest_is_told_in_seconds(api: Caller, queue: Queue) -> None:
+    queue.enqueue("true", id="one")
+    (path,) = (queue.path / "pending").iterdir()
+    path.rename(path.with_name("20260101T000000000Z.5.one.json"))
+    began = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    before = time.time() - began
+    found = scrape(api)["queuectl_oldest_pending_age_seconds"]
+    assert before - 1 <= found <= time.time() - began + 1
 
 
 def test_a_job_that_never_ran_has_no_time(api: Caller, queue: Queue) -> None:
