@@ -178,7 +178,7 @@ def test_a_hundred_jobs_run_through_slurm(on_slurm: Cli, one_node: dict[str, str
     assert len(jobs) == 100
     for job in jobs:
         log = (on_slurm.spool / "logs" / f"{job['id']}.log").read_text()
-        assert log.splitlines()[0] == f"{job['id']} on {host}"
+        assert f"{job['id']} on {host}" in log.splitlines()  # srun's own word on job042 may stand before it
         assert job["history"][0]["host"] == host
         assert job["exit_code"] == (1 if job["id"] == "job042" else 0)
 
