@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,10 +42,14 @@ class DaskCluster:
 
     def _start(self, module: str, *options: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         common = ["--scheduler-file", str(self._file), "--no-dashboard"]
-        # From a directory of its own, and isolated: what runs on a node must need nothing of ours.
+        # What runs on a node must need nothing of ours.
+        hidden = self._place / "hidden"
+        hidden.mkdir(exist_ok=True)
+        (hidden / "queuectl.py").write_text("raise ModuleNotFoundError('not installed on this node')")
         return subprocess.Popen(
             [*within, sys.executable, "-P", "-W", "ignore", "-m", f"distributed.cli.{module}", *common, *options],
             cwd=self._place,
+            env={**os.environ, "PYTHONPATH": str(hidden)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
