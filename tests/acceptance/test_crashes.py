@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -295,6 +296,21 @@ def test_a_lost_attempt_without_retries_left_is_dead(cli: Cli) -> None:
     (found,) = cli.names("one")
     assert (found.parent.name, found.name.split(".")[1]) == ("dead", "lost")
     assert (runs(cli, "one"), cli.job("one")["attempts"]) == ([], 2)
+
+
+def test_a_lost_attempt_is_found_by_a_worker_that_is_never_idle(cli: Cli) -> None:
+    numbers = itertools.count()
+
+    def found() -> bool:
+        while len(cli.files("pending")) < 20:
+            cli.put(f"busy-{next(numbers)}", "sleep 0.02")
+        return cli.state("one") == "dead"
+
+    with cli.workers():
+        wait_until(lambda: found() or cli.counts()["completed"] > 0)
+        crashed(cli, 1, {"rev": 0, "max_retries": 0})
+        wait_until(found)
+    assert lost(cli.job("one")) == [1]
 
 
 def test_an_unreadable_file_in_processing_goes_to_the_rejected_unchanged(cli: Cli) -> None:
