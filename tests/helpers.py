@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -115,10 +115,12 @@ class Cli:
         assert done.returncode == 0, done.stderr
         return done
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None, **kwargs: Any) -> subprocess.Popen[bytes]:
-        """Start a command in the background, in a process group of its own, and return the process."""
+    def start(
+        self, *args: str, env: Mapping[str, str] | None = None, within: Sequence[str] = (), **kwargs: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a command in the background, in a process group of its own; `within` are words before it."""
         return subprocess.Popen(
-            [*command(), "--spool", str(self.spool), *args],
+            [*within, *command(), "--spool", str(self.spool), *args],
             env=environment(env),
             cwd=self.cwd,
             start_new_session=True,

@@ -277,14 +277,14 @@ def test_a_killed_keeper_takes_the_whole_group_with_it(cli: Cli, shared: DaskClu
 def test_a_job_on_a_node_that_is_cut_off_stays_locked_beyond_its_dispatchers_death(cli: Cli, tmp_path: Path) -> None:
     if lacking := network.lacking():
         pytest.skip(lacking)
-    with network.machine() as other, cluster(tmp_path / "dask", [], other.our_address) as dask:
-        dask.add_worker(within=other.within)
+    with network.machines() as two, cluster(tmp_path / "dask", [], two.address, two.here) as dask:
+        dask.add_worker(within=two.there)
         use(cli, dask)
         cli.ok("config", "set", "poll_interval_sec", "0.2")
         cli.enqueue("--id", "one", "echo $$; exec sleep 300")
-        with cli.workers():
+        with cli.workers(within=two.here):
             pid = int(wait_until(lambda: runs(cli, "one") and cli.ok("logs", "one")))
-            other.cut()
+            two.cut()
             (dispatcher,) = cli.worker_pids()
             os.kill(dispatcher, signal.SIGKILL)
             wait_until(lambda: not runs(cli, "one"), timeout=60, what="the job to be recovered")
@@ -297,13 +297,13 @@ def test_a_node_that_is_cut_off_has_killed_its_command_when_the_attempt_counts_a
 ) -> None:
     if lacking := network.lacking():
         pytest.skip(lacking)
-    with network.machine() as other, cluster(tmp_path / "dask", [], other.our_address) as dask:
-        dask.add_worker(within=other.within)
+    with network.machines() as two, cluster(tmp_path / "dask", [], two.address, two.here) as dask:
+        dask.add_worker(within=two.there)
         use(cli, dask)
         cli.enqueue("--id", "one", "echo $$; exec sleep 300")
-        with cli.workers():
+        with cli.workers(within=two.here):
             pid = int(wait_until(lambda: runs(cli, "one") and cli.ok("logs", "one")))
-            other.cut()
+            two.cut()
             assert is_alive(pid)
             wait_until(lambda: not runs(cli, "one"), timeout=60, what="the attempt to be lost")
             assert not is_alive(pid)

@@ -16,11 +16,11 @@ from helpers import wait_until
 class DaskCluster:
     """A scheduler at `address` and some workers, started in `place`."""
 
-    def __init__(self, place: Path, host: str = "127.0.0.1") -> None:
+    def __init__(self, place: Path, host: str = "127.0.0.1", within: Sequence[str] = ()) -> None:
         self._place = place
         self._file = place / "scheduler.json"
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self._start("dask_scheduler", "--host", host, "--port", "0")
+        self.scheduler = self._start("dask_scheduler", "--host", host, "--port", "0", within=within)
         wait_until(self._file.exists, what="the dask scheduler to start")
         self.address = str(wait_until(self._address, what="the scheduler file to be whole"))
 
@@ -63,10 +63,12 @@ class DaskCluster:
 
 
 @contextlib.contextmanager
-def cluster(place: Path, threads: Sequence[int], host: str = "127.0.0.1") -> Iterator[DaskCluster]:
-    """Run a cluster with workers of so many threads each."""
+def cluster(
+    place: Path, threads: Sequence[int], host: str = "127.0.0.1", within: Sequence[str] = ()
+) -> Iterator[DaskCluster]:
+    """Run a cluster with workers of so many threads each; `within` are words before its scheduler's."""
     place.mkdir(exist_ok=True)
-    made = DaskCluster(place, host)
+    made = DaskCluster(place, host, within)
     try:
         for number in threads:
             made.add_worker(threads=number)

@@ -1,4 +1,7 @@
-"""A second machine as far as the network goes: a namespace of its own, a cable to it, and scissors."""
+"""Two machines as far as the network goes: two namespaces, a cable between them, and scissors.
+
+This machine's own network is left as it is, since browsers notice each change of it.
+"""
 
 from __future__ import annotations
 
@@ -22,37 +25,39 @@ def lacking() -> str:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """The other machine: the words that run something there, and our own address as it sees it."""
+class Machines:
+    """The words that run something here and there, and the address of here as it is seen from there."""
 
-    within: list[str]
-    our_address: str
+    here: list[str]
+    there: list[str]
+    address: str
+    _here: str
     _cable: str
 
     def cut(self) -> None:
         """Cut the cable: from now on nothing arrives, and nobody is told."""
-        _ip("link", "set", self._cable, "down")
+        _ip("-n", self._here, "link", "set", self._cable, "down")
 
 
 @contextlib.contextmanager
-def machine() -> Iterator[Machine]:
-    """Have another machine for the length of the block."""
-    name = f"q{os.getpid() % 100_000}"
-    ours, theirs = f"{name}a", f"{name}b"
-    net = f"10.{os.getpid() % 200 + 20}.77"
-    _ip("netns", "add", name)
+def machines() -> Iterator[Machines]:
+    """Have two machines for the length of the block."""
+    here, there = names = (f"here{os.getpid()}", f"there{os.getpid()}")
+    made = []
     try:
-        _ip("link", "add", ours, "type", "veth", "peer", "name", theirs)
-        _ip("link", "set", theirs, "netns", name)
-        _ip("addr", "add", f"{net}.1/24", "dev", ours)
-        _ip("link", "set", ours, "up")
-        for words in (["addr", "add", f"{net}.2/24", "dev", theirs], ["link", "set", theirs, "up"]):
-            _ip("-n", name, *words)
-        _ip("-n", name, "link", "set", "lo", "up")
-        yield Machine(["ip", "netns", "exec", name], f"{net}.1", ours)
+        for name in names:
+            _ip("netns", "add", name)
+            made.append(name)
+        _ip("link", "add", "cable", "netns", here, "type", "veth", "peer", "name", "cable", "netns", there)
+        for name, address in zip(names, ("10.77.0.1/24", "10.77.0.2/24"), strict=True):
+            _ip("-n", name, "addr", "add", address, "dev", "cable")
+            _ip("-n", name, "link", "set", "cable", "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+        enter = ["ip", "netns", "exec"]
+        yield Machines([*enter, here], [*enter, there], "10.77.0.1", here, "cable")
     finally:
-        subprocess.run(["ip", "link", "del", ours], capture_output=True)
-        _ip("netns", "del", name)
+        for name in made:
+            _ip("netns", "del", name)
 
 
 def _ip(*words: str) -> None:
