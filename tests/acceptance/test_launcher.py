@@ -215,6 +215,17 @@ def test_jobs_run_through_ssh(launched: Cli, tmp_path: Path) -> None:
         launched.enqueue("--id", "two", "--", "printf", "%s\\n", "a b", "$HOME")
         launched.enqueue("--id", "three", "exit 7")
         launched.drain(2)
+        left = tmp_path / "left-{id}"
+        launched.ok("config", "set", "launcher", f"{reach} 'echo $$ > {left}; {{command}}'")
+        launched.ok("config", "set", "launcher_signal", f"{reach} 'kill -{{signal}} -- -$(cat {left})'")
+        launched.enqueue("--id", "four", "trap 'echo tidied; exit 3' TERM; echo $$; while :; do sleep 0.05; done")
+        log = launched.spool / "logs" / "four.log"
+        with launched.workers():
+            pid = int(wait_until(lambda: log.exists() and log.read_text()))
+            launched.ok("cancel", "four")
+            wait_until(lambda: launched.state("four") == "dead")
+        assert "tidied" in log.read_text()
+        assert not is_alive(pid)
     assert launched.ok("logs", "one") == f"{launched.cwd}\na 'b'\nthere\n"
     assert launched.ok("logs", "two") == "a b\n$HOME\n"
     assert launched.job("three")["exit_code"] == 7
