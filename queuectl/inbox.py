@@ -55,9 +55,7 @@ class Inbox:
     def asks_to_end(self, id: str) -> str | None:
         """Return why the running job is to be ended, None when it is not."""
         self.take()
-        if id in self._cancelled:
-            return CANCELLED
-        return STOPPED if self.killed else None
+        return self.cancels(id) or (STOPPED if self.killed else None)
 
     def cancels(self, id: str) -> str | None:
         """Return CANCELLED when a request to cancel a job has arrived, without looking for more."""
@@ -67,9 +65,9 @@ class Inbox:
         """Drop requests to cancel jobs that are not running here."""
         self._cancelled.clear()
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Sleep until something arrives, for at most `timeout` seconds."""
+    def wait(self, timeout: float | None = None, others: Sequence[int] = ()) -> None:
+        """Sleep until something arrives, here or at `others`, for at most `timeout` seconds."""
         poll = select.poll()
-        for fd in self.fds():
+        for fd in (*self.fds(), *others):
             poll.register(fd, select.POLLIN)
         poll.poll(None if timeout is None else timeout * 1000)

@@ -7,8 +7,7 @@ rest is a worker's: it looks for work in the same way, and hears and says the sa
 from __future__ import annotations
 
 import os
-import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from queuectl import attempt, channel, clock, registry, settling
@@ -132,11 +131,8 @@ class RemoteWorker(Worker):
         self._close(run.claim, outcome, run.terminal)
 
     def _close(self, claim: Claim, outcome: Outcome, terminal: Terminal) -> None:
-        found = claim.job
         settling.close(self.spool, claim, outcome, self.config, self, self.name)
-        if outcome.recorded:
-            terminal.settled(found, outcome, settling.max_retries(found, self.config))
-            self._count(found, outcome)
+        self._settled(claim.job, outcome, terminal)
 
     def _hear_ends(self) -> None:
         """End what is cancelled, what has no place yet when we are to end, or everything when we are to end at once."""
@@ -152,9 +148,8 @@ class RemoteWorker(Worker):
     def _take_on(self) -> None:
         """Claim jobs while there are places; say that we are idle when there are no jobs."""
         if self._inbox.tasks:
-            tasks, self._inbox.tasks = self._inbox.tasks, []
             self._called, self._told = False, None
-            self._do(tasks)
+            self._do_tasks()
         try:
             while self.run_once():
                 self._told = None
@@ -207,13 +202,6 @@ class RemoteWorker(Worker):
 
     def _rest(self) -> None:
         """Sleep until something happens."""
-        poll = select.poll()
-        for fd in self._fds():
-            poll.register(fd, select.POLLIN)
-        poll.poll(TICK_S * 1000 if self._runs or self._unreachable or self._plan_waits() else None)
-
-    def _plan_waits(self) -> bool:
-        return self._plan.next < len(self._plan.candidates)
-
-    def _fds(self) -> Sequence[int]:
-        return (*self._inbox.fds(), *self._cluster.fds())
+        waits = self._plan.next < len(self._plan.candidates)
+        busy = self._runs or self._unreachable or waits
+        self._inbox.wait(TICK_S if busy else None, self._cluster.fds())

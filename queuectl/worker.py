@@ -210,8 +210,12 @@ class Worker:
                 self._terminal.warn(f"No room to start job {found.id} ({error.strerror}); it waits")
             clock.sleep(NO_ROOM_S)
             return
+        self._settled(found, outcome, self._terminal)
+
+    def _settled(self, found: Job, outcome: Outcome, terminal: Terminal) -> None:
+        """Tell what became of a job after an attempt, and count it."""
         if outcome.recorded:
-            self._terminal.settled(found, outcome, settling.max_retries(found, self.config))
+            terminal.settled(found, outcome, settling.max_retries(found, self.config))
             self._count(found, outcome)
 
     def _count(self, found: Job, outcome: Outcome) -> None:
@@ -303,16 +307,16 @@ class Worker:
             self._inbox.take()
         self._called = False
         if self._inbox.tasks:
-            tasks, self._inbox.tasks = self._inbox.tasks, []
-            self._do(tasks)
+            self._do_tasks()
 
     def _say_idle(self) -> None:
         self._report()
         soonest = self._plan.soonest
         self._tell("idle", f"{'-' if soonest is None else clock.stamp(soonest)} {self._scan_cost:.6f}")
 
-    def _do(self, tasks: list[tuple[str, str]]) -> None:
+    def _do_tasks(self) -> None:
         """Look where the supervisor points: at everything, or at one name."""
+        tasks, self._inbox.tasks = self._inbox.tasks, []
         if self._inbox.reload:
             self._reload()
         verbs = {verb for verb, _ in tasks}

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from queuectl import clock, shell
 from queuectl.executors import LOST, NOT_STARTED, TIMEOUT, Exit, Order
 from queuectl.executors.guard import Guard
-from queuectl.executors.keeper import EXIT, GONE, HELLO, KILL, ORDER, OUTPUT, PIECE, TERMINATE, frame, frames
+from queuectl.executors.keeper import EXIT, GONE, HELLO, KILL, ORDER, OUTPUT, TERMINATE, frame, receive
 
 TICK_S = 0.25
 _MOST_UNKNOWN = 4096  # bytes that are taken from somebody who has not said who it is
@@ -119,6 +119,10 @@ class RemoteExecution:
                 self._unwritten = error
                 self.kill()
 
+    def lose(self, host: str) -> None:
+        """Take note that it was lost with its node."""
+        self.end(Exit(None, None, LOST, f"node {host} was lost", host))
+
     def end(self, end: Exit) -> None:
         """Take note of the end, and let go of the lock and the log."""
         if self.exit is None:
@@ -172,14 +176,7 @@ class Keeper:
 
     def read(self) -> None:
         """Take in what has come; raises OSError or EOFError at the end of the connection."""
-        try:
-            data = self.connection.recv(PIECE)
-        except BlockingIOError:
-            return
-        if not data:
-            raise EOFError
-        self._in += data
-        for kind, body in frames(self._in):
+        for kind, body in receive(self.connection, self._in):
             self._hear(kind, body)
         if self.lease is None and len(self._in) > _MOST_UNKNOWN:
             raise Refusal  # whoever it is, it is no keeper
@@ -196,7 +193,7 @@ class Keeper:
             self._line.is_free(self)
         elif kind == GONE and self.execution:
             execution, self.execution = self.execution, None
-            execution.end(Exit(None, None, LOST, f"node {self.host} was lost", self.host))
+            execution.lose(self.host)
         elif kind == HELLO:
             said = json.loads(body)
             self.host = str(said["host"])

@@ -7,6 +7,7 @@ Nothing that the engine does by itself, such as running a lost task again, can r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pkgutil
 import socket
@@ -117,11 +118,8 @@ class DaskExecutor:
         """Take in what has happened; returns the executions that have ended."""
         self._line.pump()
         self._line.dismiss(IDLE_S, LEND_S)
-        try:
-            while os.read(self._wake, 4096):
-                pass
-        except BlockingIOError:
-            pass
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 4096)
         while self._done:
             self._forget(self._done.popleft())
         ended, self._line.ended = self._line.ended, []

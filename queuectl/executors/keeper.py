@@ -22,13 +22,16 @@ from typing import Any
 
 HEAD = struct.Struct("!cI")  # the kind of a frame, and how many bytes follow
 HELLO, ORDER, TERMINATE, KILL, LEAVE = b"h", b"o", b"t", b"k", b"l"
-STARTED, OUTPUT, EXIT, GONE = b"s", b"d", b"e", b"g"
+OUTPUT, EXIT, GONE = b"d", b"e", b"g"
 PIECE = 65_536
 MOST_UNSENT = 1 << 20  # bytes; then the command waits in its writes
 # The kernel finds out within this time that the other side's machine is gone, and both ends rely on it.
 SILENT_S, ASK_S, ASKS = 4, 2, 4
 DEAD_S = SILENT_S + ASK_S * ASKS
-_DEFAULTED = ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGCHLD")
+_DEFAULTED = [
+    *(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD),
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP),
+]
 
 
 def watch_over(connection: socket.socket) -> None:
@@ -62,6 +65,18 @@ def frames(buffer: bytearray) -> list[tuple[bytes, bytes]]:
         at = end
     del buffer[:at]
     return found
+
+
+def receive(connection: socket.socket, buffer: bytearray) -> list[tuple[bytes, bytes]]:
+    """Take in what has come and return the whole frames; raises EOFError or OSError at the end of the connection."""
+    try:
+        data = connection.recv(PIECE)
+    except BlockingIOError:
+        return []
+    if not data:
+        raise EOFError
+    buffer += data
+    return frames(buffer)
 
 
 class Command:
@@ -146,23 +161,23 @@ class Keeper:
         self._connection.sendall(bytes(self._out) + frame(GONE))
         raise EOFError
 
-    def _pass_on(self, command: Command) -> None:
+    def _pass_on(self, command: Command) -> bool:
+        """Take over some output; False when there is none."""
         data = command.read()
         if data:
             self._out += frame(OUTPUT, data)
         elif data == b"":
             os.close(command.output)
             command.output = -1
+        return bool(data)
 
     def _finish(self, command: Command) -> None:
         """Tell how a command has ended, after all that it has printed; what it has left behind is killed."""
         _, status = os.waitpid(command.pid, 0)
         took = time.monotonic() - command.began
         command.signal(signal.SIGKILL)
-        while command.output >= 0 and (data := command.read()) is not None:
-            if not data:
-                break
-            self._out += frame(OUTPUT, data)
+        while command.output >= 0 and self._pass_on(command):
+            pass
         if command.output >= 0:
             os.close(command.output)
         os.close(command.pidfd)
@@ -173,14 +188,7 @@ class Keeper:
         os.write(1, b"0\n")
 
     def _receive(self) -> None:
-        try:
-            data = self._connection.recv(PIECE)
-        except BlockingIOError:
-            return
-        if not data:
-            raise EOFError
-        self._in += data
-        for kind, body in frames(self._in):
+        for kind, body in receive(self._connection, self._in):
             if kind == ORDER:
                 self._begin(json.loads(body))
             elif kind == LEAVE:
@@ -210,7 +218,6 @@ class Keeper:
         os.write(1, b"%d\n" % pid)
         os.set_blocking(read, False)
         self._command = Command(pid, os.pidfd_open(pid), read, order)
-        self._out += frame(STARTED)
 
     def _end_command(self) -> None:
         if self._command:
@@ -232,8 +239,7 @@ def start(argv: list[str], env: dict[str, str], cwd: str | None, output: int) ->
     actions += [(os.POSIX_SPAWN_DUP2, output, target) for target in (1, 2)]  # type: ignore[misc]
     try:
         program = find(argv[0], env.get("PATH", os.defpath))
-        defaults = [getattr(signal, name) for name in _DEFAULTED]
-        pid = os.posix_spawn(program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=defaults)
+        pid = os.posix_spawn(program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTED)
     except OSError as error:
         return 0, f"cannot start {argv[0]}: {error.strerror}"
     except UnicodeEncodeError:
@@ -265,7 +271,7 @@ def main(host: str, port: str, token: str) -> int:
         sys.stderr.write(f"cannot connect to {host} port {port}: {error.strerror or error}\n")
         return 1
     watch_over(connection)
-    hello = {"token": token, "host": os.uname().nodename, "pid": os.getpid()}
+    hello = {"token": token, "host": os.uname().nodename}
     connection.sendall(frame(HELLO, json.dumps(hello).encode()))
     connection.setblocking(False)
     Keeper(connection, 0).serve()

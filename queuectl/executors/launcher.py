@@ -41,6 +41,7 @@ class LauncherExecutor:
         import shlex
 
         self._prefix, self._signal, self._host = (shlex.split(text) for text in (prefix, signal, host))
+        self._for_shell = any("{command}" in word for word in self._prefix)
         self._resources, self._environment = resources, environment
         self._local = LocalExecutor()
         if not self._prefix:
@@ -56,11 +57,11 @@ class LauncherExecutor:
         """Start a command; see `Executor.start`."""
         known = {**self._resources, **order.resources, "id": order.id}
         argv = order.command if isinstance(order.command, list) else shell.line(order.command)
-        prefix = [_fill(word, {**known, "command": self._remote_line(argv, order)}) for word in self._prefix]
-        if any("{command}" in word for word in self._prefix):
+        if self._for_shell:
+            prefix = _fill_all(self._prefix, {**known, "command": self._remote_line(argv, order)})
             order = replace(order, cwd=None)  # which is a directory elsewhere
         else:
-            prefix += argv
+            prefix = [*_fill_all(self._prefix, known), *argv]
         signal = {name: _fill_all(self._signal, {**known, "signal": name}) for name in ("TERM", "KILL")}
         return LauncherExecution(self._local, prefix, order, signal, _fill_all(self._host, known))
 

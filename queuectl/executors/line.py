@@ -160,8 +160,7 @@ class Line:
         now = clock.monotonic()
         for execution in [e for e in self._losing if e.lost_at is not None and now >= e.lost_at]:
             self._losing.remove(execution)
-            host = execution.host_lost
-            execution.end(Exit(None, None, LOST, f"node {host} was lost", host))
+            execution.lose(execution.host_lost)
         for kind, waiting in self._waiting.items():
             for execution in [e for e in waiting if now >= e.place_by]:
                 waiting.remove(execution)
