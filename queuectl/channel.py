@@ -1,4 +1,4 @@
-"""Between a supervisor and what it forks: the fork, and pipes of words that end in NUL, read without waiting.
+"""Pipes of words between a supervisor and its children: each word ends in NUL, and is read without waiting.
 
 A word is a verb and at most one argument, `try pending/<name>`, `idle 20261122T101500123Z`. The end of the other side
 is an end of file. No timing and no threads: whoever reads decides when to wait.
@@ -8,32 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-
-# What a supervisor hears, and its children do not.
-SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
-
-
-def fork() -> int:
-    """Fork, with signals held back in the child until it calls `part`."""
-    # RACE: a Ctrl-C goes to the whole group, and in a child that is just being born it would be written into the
-    # supervisor's pipe once more, which is the second Ctrl-C that ends the jobs.
-    before, pid = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS), -1
-    try:
-        pid = os.fork()
-    finally:
-        if pid != 0:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pid
-
-
-def part() -> None:
-    """In a forked child: leave the signals to the supervisor."""
-    signal.set_wakeup_fd(-1)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 class Reader:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from queuectl import channel, clock
+from queuectl import channel, clock, signals
 from queuectl.errors import QueuectlError
 
 
@@ -48,7 +48,7 @@ class Crew:
         words_read, words_write = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = channel.fork()
+        pid = signals.fork()
         if pid == 0:
             code = 1
             try:
@@ -72,7 +72,7 @@ class Crew:
 
     def forget_in_child(self) -> None:
         """In a forked child: close the pipes of the workers, and leave the signals to the supervisor."""
-        channel.part()
+        signals.part()
         for member in self:
             os.close(member.words.fd)
             os.close(member.inbox.fd)

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 
-from queuectl import channel, wakeup
+from queuectl import channel, signals, wakeup
 
 BUSY = ("pending", "failed")
 QUIET = ("cancel", ".")
@@ -36,7 +36,7 @@ class Listener:
         """Fork the process and let it watch the quiet directories; `in_child` closes what it must not keep."""
         orders, self._orders = os.pipe()
         events, out = os.pipe()
-        self.pid = channel.fork()
+        self.pid = signals.fork()
         if self.pid == 0:
             try:
                 os.close(self._orders)

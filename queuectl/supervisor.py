@@ -25,7 +25,7 @@ from queuectl.inbox import Inbox
 from queuectl.listener import BUSY, Listener
 from queuectl.progress import Bar, Totals, unfinished
 from queuectl.remote import RemoteWorker
-from queuectl.signals import Signals
+from queuectl.signals import SIGNALS, Signals
 from queuectl.spool import Spool
 from queuectl.terminal import ERASE, Terminal
 from queuectl.variables import environment
@@ -36,7 +36,7 @@ RESTART_DELAYS_S = (0.0, 0.1, 0.5, 1.0, 5.0, 10.0)
 STEADY_S = 30.0
 DRAIN_CHECK_S = 0.5
 STOPPING_CHECK_S = 60.0
-_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
+_HEARD = (*SIGNALS, signal.SIGCHLD)
 
 
 @dataclass(frozen=True, slots=True)

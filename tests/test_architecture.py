@@ -228,7 +228,7 @@ def test_only_the_local_executor_starts_commands_and_signals_their_groups() -> N
 
 
 def test_processes_are_forked_in_few_places() -> None:
-    assert users(of_os("fork", "forkpty")) == {"channel", "daemon", "executors/guard"}
+    assert users(of_os("fork", "forkpty")) == {"daemon", "executors/guard", "signals"}
 
 
 def test_what_runs_on_a_node_needs_nothing_of_ours() -> None:
@@ -248,7 +248,7 @@ def test_only_the_registry_signals_processes_by_their_pid() -> None:
 
 
 def test_signals_are_handled_where_processes_begin_or_have_their_main_loop() -> None:
-    assert users(lambda name: name == "signal.signal") == {"channel", "signals"}
+    assert users(lambda name: name == "signal.signal") == {"signals"}
 
 
 def test_only_the_clock_asks_for_the_time() -> None:
