@@ -17,6 +17,7 @@ from queuectl.errors import UsageError
 from queuectl.job import check_resources, nearest
 
 PREFIX = "QUEUECTL_"
+EXECUTORS = ("local", "launcher", "dask")
 _ALIASES = {"base_backoff": "backoff_base"}
 _LINE = re.compile(r"""\s*["']?([A-Za-z_-]+)["']?\s*=\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^#]*?)(\s*#.*)?""")
 
@@ -173,7 +174,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_pending": _whole(0, 1_000_000_000),
     "min_free_bytes": _size(0, 2**50, "0 (no limit) to 1024 TiB, such as 1 GiB"),
     "poll_interval_sec": _duration(0.1, 3600),
-    "executor": _one_of("local", "launcher", "dask"),
+    "executor": _one_of(*EXECUTORS),
     "launcher": _template,
     "launcher_signal": _template,
     "launcher_host": _template,

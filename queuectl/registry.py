@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -121,9 +121,8 @@ def running(tree: Tree, places: Iterable[str], workers: Iterable[WorkerInfo]) ->
     return found
 
 
-def hosts(tree: Tree, places: Iterable[str], workers: Iterable[WorkerInfo]) -> dict[str, str]:
+def hosts(tree: Tree, places: Sequence[str], workers: Sequence[WorkerInfo]) -> dict[str, str]:
     """Return by id on which machine each job of these names of `processing/` runs, as far as is known here."""
-    places, workers = list(places), list(workers)
     by_name = {info.worker: info.host for info in workers if info.executor == "local"}
     here = running(tree, places, workers)
     found = {id: by_name[worker] for id, worker in here.items() if worker in by_name}

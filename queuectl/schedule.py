@@ -46,8 +46,7 @@ class Shortlist:
     """The first `limit` of ever so many ready names, or all when there are no more than `most`; done in C."""
 
     def __init__(self, limit: int, most: int = 0) -> None:
-        self._limit, self._most = limit, max(4 * limit, most)
-        self._fits = max(limit, most)
+        self._limit, self._fits = limit, max(limit, most)
         self._kept: list[str] = []
         self._last: tuple[str, str] | None = None  # priority and name of the last one kept, once there are enough
 
@@ -70,7 +69,7 @@ class Shortlist:
 
     def _keep(self, ready: list[str]) -> None:
         self._kept += ready
-        if len(self._kept) > self._most:
+        if len(self._kept) > max(4 * self._limit, self._fits):
             self._cut(self._limit)
 
     def _cut(self, limit: int) -> None:

@@ -11,11 +11,10 @@ from queuectl.cli import output
 from queuectl.cli.context import open_queue
 from queuectl.cli.options import DURATION, Family, Verb, json_option
 from queuectl.cli.progress import Progress
+from queuectl.config import EXECUTORS
 
 if TYPE_CHECKING:
     from queuectl.supervisor import Result
-
-EXECUTORS = ("local", "launcher", "dask")
 
 
 @click.group("worker", cls=Family, default="start")
