@@ -98,7 +98,7 @@ def _read(spool: Spool, now: int, limit: int, most: int) -> Look:
 
 def _sort_out(chunk: list[str], present: str, ready: schedule.Shortlist, soonest: list[str], others: list[str]) -> None:
     """Sort names out by their shape: those that are due, the one that is due next, and the others."""
-    if max(chunk) < present and (priority := names.common_priority(chunk)):
+    if max(chunk, default=present) < present and (priority := names.common_priority(chunk)):
         ready.add_alike(chunk, priority)
         return
     if names.are_ours(chunk):
