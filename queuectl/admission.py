@@ -87,14 +87,14 @@ class Admission:
         return ordered
 
     def _stat(self, name: str) -> os.stat_result | None:
-        return self._spool.directory("pending").lstat(name)
+        return self._spool.directories["pending"].lstat(name)
 
     def _examine(self, name: str, now: int, report: Report) -> _Drop | None:
         """Lock a drop and read it; returns it when it is a job, else reports what became of it."""
         status = self._stat(name)
         if status is None:
             return None
-        fd = self._spool.directory("pending").lock(name) if stat.S_ISREG(status.st_mode) else Miss.SPECIAL
+        fd = self._spool.directories["pending"].lock(name) if stat.S_ISREG(status.st_mode) else Miss.SPECIAL
         if fd is Miss.BUSY:
             report.look_again(now + BUSY_MS)
         elif fd is Miss.SPECIAL:
@@ -125,7 +125,7 @@ class Admission:
     def refuse_special(self, place: str, name: str, now: int) -> Report:
         """Reject or leave what has a canonical name and cannot be locked for what it is."""
         report = Report()
-        status = self._spool.directory(place).lstat(name)
+        status = self._spool.directories[place].lstat(name)
         if status:
             self._not_regular(place, name, status, now, report)
         return report
@@ -193,7 +193,7 @@ class Admission:
     def refuse_canonical(self, place: str, name: str, error: BadJobFile, now: int) -> Report:
         """Reject a file whose name is canonical and whose bytes are not a job, unless it may still be being written."""
         report = Report()
-        fd = self._spool.directory(place).lock(name)
+        fd = self._spool.directories[place].lock(name)
         if isinstance(fd, Miss):
             return report
         try:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from queuectl import clock
 from queuectl.config import Config
@@ -25,8 +26,7 @@ FLOOD = f"sig{int(signal.SIGXFSZ)}"  # more output than max_log_bytes: the word 
 _NEVER = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM)  # waiting would not open this log
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """A running command and what is watched meanwhile; `timeout` is in seconds, 0 for none."""
 
     execution: Execution

@@ -73,7 +73,7 @@ def _arm(watch: Watch, spool: Spool) -> bool:
 def _strike_ended(spool: Spool, left: set[str]) -> None:
     for state in ENDED:
         if left:
-            for name in spool.directory(state).names():
+            for name in spool.directories[state].names():
                 left.discard(names.id_part(name))
 
 

@@ -32,18 +32,18 @@ class Waiting:
 
 def count(tree: Tree, place: str) -> int:
     """Return how many jobs a directory holds, by their names."""
-    return sum(1 for name in tree.directory(place).listing() if names.is_drop(name))
+    return sum(1 for name in tree.directories[place].listing() if names.is_drop(name))
 
 
 def rejected(tree: Tree) -> int:
     """Return how many files have been rejected."""
-    return sum(1 for name in tree.directory("rejected").listing() if not name.endswith(".why"))
+    return sum(1 for name in tree.directories["rejected"].listing() if not name.endswith(".why"))
 
 
 def waiting(tree: Tree, state: State, now: int) -> Waiting:
     """Count a waiting directory and find its earliest ready and its earliest later name."""
     present = clock.stamp(now) + "/"
-    found = tree.directory(state).listing()
+    found = tree.directories[state].listing()
     shaped = found if _are_plain(found) else [name for name in found if names.is_drop(name) and name[18:20] == "Z."]
     total = len(shaped) if shaped is found else sum(map(names.is_drop, found))
     oldest = min(shaped, default="")
@@ -62,13 +62,15 @@ def _instant(state: State, name: str) -> int | None:
 
 def entries(tree: Tree, state: State) -> list[str]:
     """Return the canonical names of a state's directory, in their order."""
-    return sorted(name for name in tree.directory(state).listing() if read_name(state, name))
+    return sorted(name for name in tree.directories[state].listing() if read_name(state, name))
 
 
 def load(tree: Tree, state: State, name: str) -> Job | None:
     """Read one job; None when it has moved meanwhile or cannot be read."""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=tree.directory(state).fd)
+        fd = os.open(
+            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=tree.directories[state].fd
+        )
     except OSError:
         return None
     try:
@@ -116,7 +118,7 @@ def find(tree: Tree, wanted: Collection[str], *, prefixes: bool = True) -> dict[
     exact = frozenset(wanted)
     lengths = sorted({len(prefix) for prefix in wanted})
     for state in READ_TWICE:
-        for name in tree.directory(state).listing():
+        for name in tree.directories[state].listing():
             id = names.id_part(name)
             for length in lengths:
                 prefix = id[:length]
@@ -130,7 +132,7 @@ def places(tree: Tree, ids: Collection[str]) -> dict[str, tuple[State, str]]:
     wanted = frozenset(ids)
     found = {}
     for state in (*READ_ORDER, State.FAILED, State.PENDING):
-        for name in tree.directory(state).listing():
+        for name in tree.directories[state].listing():
             id = names.id_part(name)
             if id in wanted and read_name(state, name):
                 found[id] = (state, name)
@@ -139,7 +141,7 @@ def places(tree: Tree, ids: Collection[str]) -> dict[str, tuple[State, str]]:
 
 def log_size(tree: Tree, id: str) -> int | None:
     """Return how many bytes a job's log has, None when there is none."""
-    found = tree.directory("logs").lstat(f"{id}.log")
+    found = tree.directories["logs"].lstat(f"{id}.log")
     return None if found is None else found.st_size
 
 
@@ -156,7 +158,7 @@ def _only(prefix: str, found: dict[str, tuple[State, str]]) -> tuple[State, str]
 def read_log(tree: Tree, id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """Yield a job's log from one offset to another, in pieces; nothing when there is none."""
     try:
-        fd = os.open(f"{id}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tree.directory("logs").fd)
+        fd = os.open(f"{id}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tree.directories["logs"].fd)
     except FileNotFoundError:
         return
     try:

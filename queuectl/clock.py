@@ -40,16 +40,23 @@ def sleep(seconds: float) -> None:
 
 def stamp(instant: int) -> str:
     """Spell an instant for a file name, `20261122T101500123Z`."""
+    second = _second
+    if not 0 <= instant - second[0] < 1000:
+        instant, second = _spell_second(instant)
+    return f"{second[1]}{instant - second[0]:03d}Z"
+
+
+def _spell_second(instant: int) -> tuple[int, tuple[int, str, str]]:
+    """Return an instant, or the nearest one that can be spelt, and its second with both spellings."""
     global _second
-    if not 0 <= instant <= _MAX_MS:
-        instant = min(max(instant, 0), _MAX_MS)
-    seconds, ms = divmod(instant, 1000)
-    if seconds != _second[0]:
-        _second = seconds, time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
-    return f"{_second[1]}{ms:03d}Z"
+    instant = min(max(instant, 0), _MAX_MS)
+    begins = instant - instant % 1000
+    at = time.gmtime(begins // 1000)
+    _second = begins, time.strftime("%Y%m%dT%H%M%S", at), time.strftime("%Y-%m-%dT%H:%M:%S.", at)
+    return instant, _second
 
 
-_second = -1, ""  # the last one that was spelt; most instants that follow each other share it
+_second = -1000, "", ""  # the last one that was spelt; most instants that follow each other share it
 
 
 def unstamp(text: str) -> int:
@@ -65,7 +72,10 @@ def unstamp(text: str) -> int:
 
 def iso(instant: int) -> str:
     """Spell an instant for a job file, `2026-11-22T10:15:00.123Z`."""
-    return stamp_to_iso(stamp(instant))
+    second = _second
+    if not 0 <= instant - second[0] < 1000:
+        instant, second = _spell_second(instant)
+    return f"{second[2]}{instant - second[0]:03d}Z"
 
 
 def stamp_to_iso(s: str) -> str:

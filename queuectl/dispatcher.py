@@ -87,7 +87,7 @@ class Dispatcher:
         if known is not None and known.due > clock.stamp(clock.now()):
             self._note_due(clock.unstamp(known.due))
             return
-        status = self._spool.directory(tag).lstat(name)
+        status = self._spool.directories[tag].lstat(name)
         if status is None:
             return  # claimed already; most of all a drop that a worker has just admitted under this name
         if status.st_size == 0 and stat.S_ISREG(status.st_mode):
@@ -161,7 +161,7 @@ class Dispatcher:
             return False
         # RACE: a job may go from processing/ to failed/ between two looks, so failed/ is looked at again.
         for state in (State.FAILED, State.PROCESSING, State.FAILED):
-            if any(self._may_be_job(state, name) for name in self._spool.directory(state).names()):
+            if any(self._may_be_job(state, name) for name in self._spool.directories[state].names()):
                 return False
         seen = look(self._spool, clock.now(), DRAIN_LOOK)
         return not any(self._may_be_job(found.place, found.name) for found in seen.candidates) and not any(
@@ -171,5 +171,5 @@ class Dispatcher:
     def _may_be_job(self, place: str, name: str) -> bool:
         """Say whether a worker will see to this name; what is strange in the spool's directories stays there."""
         known = names.is_waiting(name) if place == State.FAILED else names.is_drop(name)
-        status = self._spool.directory(place).lstat(name) if known else None
+        status = self._spool.directories[place].lstat(name) if known else None
         return status is not None and stat.S_ISREG(status.st_mode)

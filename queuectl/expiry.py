@@ -28,7 +28,7 @@ def purge(spool: Spool, places: Iterable[str], *, before: int, dry_run: bool) ->
     limit = clock.stamp(before)
     done = dict.fromkeys(("completed", "dead", "rejected"), 0)
     for place in places:
-        for name in spool.directory(place).listing():
+        for name in spool.directories[place].listing():
             if name[:19] > limit or (place != "rejected" and read_name(State(place), name) is None):
                 continue
             if place == "rejected":
@@ -40,10 +40,10 @@ def purge(spool: Spool, places: Iterable[str], *, before: int, dry_run: bool) ->
 
 def _purge_rejected(spool: Spool, name: str, dry_run: bool) -> int:
     """Delete a rejected file with its reason; counts the file, not the reason. A directory is not ours to delete."""
-    status = spool.directory("rejected").lstat(name)
+    status = spool.directories["rejected"].lstat(name)
     if status is not None and stat.S_ISDIR(status.st_mode):
         return 0
-    if name.endswith(".why") and spool.directory("rejected").lstat(name[:-4]):
+    if name.endswith(".why") and spool.directories["rejected"].lstat(name[:-4]):
         return 0
     if dry_run:
         return int(not name.endswith(".why"))

@@ -26,6 +26,9 @@ class Inbox:
         self.reload = False
         self.tasks: list[tuple[str, str]] = []
         self._cancelled: set[str] = set()
+        self._poll = select.poll()
+        for fd in self.fds():
+            self._poll.register(fd, select.POLLIN)
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors to wait on."""
@@ -35,6 +38,10 @@ class Inbox:
 
     def take(self) -> None:
         """Read what has arrived."""
+        if self._poll.poll(0):
+            self._read()
+
+    def _read(self) -> None:
         numbers = self._signals.read()
         self.stopping = self.stopping or bool(numbers)
         self.killed = self.killed or signal.SIGQUIT in numbers
@@ -50,7 +57,9 @@ class Inbox:
                 self.killed = self.killed or verb == "kill"
             else:
                 self.tasks.append((verb, argument))
-        self.stopping = self.stopping or self._pipe.ended
+        if self._pipe.ended:
+            self.stopping = True
+            self._poll.unregister(self._pipe.fd)
 
     def asks_to_end(self, id: str) -> str | None:
         """Return why the running job is to be ended, None when it is not."""

@@ -160,7 +160,7 @@ class Intake:
     def _count(self, enough: int) -> int:
         """Count the jobs in `pending/`, up to about `enough` of them."""
         found = 0
-        for chunk in self._spool.directory("pending").chunks(CHUNK):
+        for chunk in self._spool.directories["pending"].chunks(CHUNK):
             found += sum(map(names.is_drop, chunk))
             if found >= enough:
                 break

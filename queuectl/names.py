@@ -21,7 +21,7 @@ _waiting = re.compile(rf"({_STAMP})\.([0-9])\.({_ID})\.json").fullmatch
 is_waiting = re.compile(rf"{_STAMP}\.[0-9]\.[A-Za-z0-9][A-Za-z0-9._-]{{5,104}}(?<=\.json)").fullmatch
 _running = re.compile(rf"({_STAMP})\.([0-9]{{1,9}})\.({_ID})\.json").fullmatch
 _EXIT = r"[0-9]{1,3}|sig[0-9]{1,2}|timeout|lost|cancelled|nostart"
-_ended = re.compile(rf"({_STAMP})\.({_EXIT})\.({_ID})\.json").fullmatch
+is_ended = re.compile(rf"({_STAMP})\.({_EXIT})\.({_ID})\.json").fullmatch
 
 
 class WaitingName(NamedTuple):
@@ -74,7 +74,7 @@ def running(name: str) -> RunningName | None:
 
 def ended(name: str) -> EndedName | None:
     """Read a name of `completed/` or `dead/`; None when it is not canonical."""
-    found = _ended(name)
+    found = is_ended(name)
     return EndedName(found[1], found[2], found[3]) if found else None
 
 

@@ -34,7 +34,7 @@ class Spots:
     def find(self, prefix: str) -> tuple[State, str]:
         """Return the state and the name of a job; raises `NotFound` or `AmbiguousId`."""
         state, name = self._seen.pop(prefix, (State.PENDING, ""))
-        if name and self._spool.directory(state).lstat(name) is not None:
+        if name and self._spool.directories[state].lstat(name) is not None:
             return state, name
         return catalog.find(self._spool, [prefix], prefixes=self._prefixes)[prefix]
 
@@ -148,7 +148,7 @@ def remove(spool: Spool, spots: Spots, prefix: str) -> Job:
     if state is State.PROCESSING:
         raise Conflict(f"{id}: is processing, so it cannot be removed", hint=f"queuectl cancel {id}, then remove it")
     found = catalog.load(spool, state, name)
-    if found is None and spool.directory(state).lstat(name) is not None:
+    if found is None and spool.directories[state].lstat(name) is not None:
         raise Refused(f"{spool.path / state / name}: not readable as a job", hint="queuectl doctor")
     if found is None or not spool.remove(state, name):
         raise Conflict(f"{id}: taken by another process meanwhile", hint="try again")

@@ -247,7 +247,7 @@ class Overview:
             with self._lock:
                 self.look()
                 for state, roster in self._rosters.items():
-                    directory = self._spool.directory(state)
+                    directory = self._spool.directories[state]
                     for name in reversed(roster.ordered):
                         if name.endswith(end) and names.id_part(name) == id and directory.lstat(name):
                             return state, name
@@ -257,7 +257,7 @@ class Overview:
     def is_at(self, place: Place) -> bool:
         """Say whether a job is still where it was seen."""
         with self._lock:
-            return self._spool.directory(place[0]).lstat(place[1]) is not None
+            return self._spool.directories[place[0]].lstat(place[1]) is not None
 
 
 def is_place(state: State, name: str) -> bool:

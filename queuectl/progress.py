@@ -53,7 +53,7 @@ def unfinished(spool: Spool) -> int:
     return sum(
         _is_job(spool, state, name)
         for state in (State.PENDING, State.FAILED, State.PROCESSING)
-        for name in spool.directory(state).names()
+        for name in spool.directories[state].names()
     )
 
 
@@ -63,5 +63,5 @@ def _is_job(spool: Spool, state: State, name: str) -> bool:
         return True
     if not names.is_drop(name):
         return False
-    status = spool.directory(state).lstat(name)
+    status = spool.directories[state].lstat(name)
     return status is not None and stat.S_ISREG(status.st_mode)

@@ -81,7 +81,7 @@ class Queue(Intake):
             found = catalog.load(self._spool, state, name)
             if found:
                 return found
-            if self._spool.directory(state).lstat(name) is not None:
+            if self._spool.directories[state].lstat(name) is not None:
                 raise Refused(f"{self.path / state / name}: not readable as a job", hint="queuectl doctor")
         raise NotFound(f"{id}: moves too fast to be read; try again")
 
@@ -137,7 +137,7 @@ class Queue(Intake):
 
     def hosts(self, workers: list[WorkerInfo] | None = None) -> dict[str, str]:
         """Return by id on which machine each running job runs, as far as that is known here."""
-        running = self._spool.directory(State.PROCESSING).listing()
+        running = self._spool.directories[State.PROCESSING].listing()
         if not running:
             return {}
         return registry.hosts(self._spool, running, registry.live(self._spool) if workers is None else workers)

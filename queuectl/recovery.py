@@ -37,7 +37,7 @@ class Recovered:
 def recover(spool: Spool, config: Config, control: Control, admission: Admission) -> Recovered:
     """Find every orphan in `processing/` and settle it."""
     done = Recovered()
-    for name in spool.directory("processing").listing():
+    for name in spool.directories["processing"].listing():
         if name.startswith("."):
             continue
         try:
@@ -65,7 +65,7 @@ def recover_one(spool: Spool, name: str, config: Config, control: Control, done:
 def _lose(spool: Spool, claim: Claim, running: names.RunningName, config: Config, control: Control) -> None:
     """Count the attempt of a worker that died, and send the job to its retry or to the dead."""
     found = claim.job
-    log = spool.directory("logs").lstat(f"{found.id}.log")
+    log = spool.directories["logs"].lstat(f"{found.id}.log")
     size = log.st_size if log and stat.S_ISREG(log.st_mode) else 0
     start = found.history[-1].log_end if found.history else 0
     found.rev = running.rev - 1
@@ -83,7 +83,7 @@ def _lose(spool: Spool, claim: Claim, running: names.RunningName, config: Config
 
 def stale_drafts(spool: Spool, now: int) -> list[str]:
     """Return the names of drafts in `tmp/` that are an hour old and whose writer is dead."""
-    directory = spool.directory("tmp")
+    directory = spool.directories["tmp"]
     found = []
     for name in directory.listing():
         status = directory.lstat(name)
@@ -98,7 +98,7 @@ def sweep(spool: Spool, now: int) -> int:
     """Delete stale drafts; returns how many."""
     swept = 0
     for name in stale_drafts(spool, now):
-        fd = spool.directory("tmp").lock(name)
+        fd = spool.directories["tmp"].lock(name)
         if not isinstance(fd, Miss):
             swept += spool.unlink("tmp", name)
             os.close(fd)
@@ -118,7 +118,7 @@ def settle_twins(spool: Spool, now: int) -> int:
     files the one with the higher revision, and the other goes to `rejected/`.
     """
     settled = 0
-    suspects = {names.id_part(name): name for name in spool.directory("processing").listing() if names.running(name)}
+    suspects = {names.id_part(name): name for name in spool.directories["processing"].listing() if names.running(name)}
     for state, twin, name in list(_twins(spool, suspects)):
         settled += _settle_twin(spool, state, twin, name, now)
     return settled
@@ -128,10 +128,10 @@ def _twins(spool: Spool, suspects: dict[str, str]) -> Iterator[tuple[State, str,
     """Yield the state and the name of each twin, and the name in `processing/`, by id and by inode."""
     if not suspects:
         return
-    stats = {name: spool.directory("processing").lstat(name) for name in suspects.values()}
+    stats = {name: spool.directories["processing"].lstat(name) for name in suspects.values()}
     linked = {status.st_ino: name for name, status in stats.items() if status and status.st_nlink > 1}
     for state in READ_ORDER:
-        directory = spool.directory(state)
+        directory = spool.directories[state]
         for twin in directory.listing():
             status = directory.lstat(twin) if linked else None
             name = linked.get(status.st_ino) if status else None
@@ -142,17 +142,17 @@ def _twins(spool: Spool, suspects: dict[str, str]) -> Iterator[tuple[State, str,
 
 
 def _settle_twin(spool: Spool, state: State, twin: str, name: str, now: int) -> bool:
-    running = spool.directory("processing").lock(name)
+    running = spool.directories["processing"].lock(name)
     if isinstance(running, Miss):
         return False  # it runs, or has been settled
     other = -1
     try:
-        found = spool.directory(state).lstat(twin)
+        found = spool.directories[state].lstat(twin)
         if disk.means(found, os.fstat(running)):
             gone = spool.unlink(state, twin)
-            spool.directory(state).sync()  # or it could come back beside the name that recovery gives the job
+            spool.directories[state].sync()  # or it could come back beside the name that recovery gives the job
             return gone
-        locked = spool.directory(state).lock(twin)
+        locked = spool.directories[state].lock(twin)
         if isinstance(locked, Miss):
             return False
         other = locked

@@ -78,7 +78,7 @@ def renew(tree: Tree, registered: int, elsewhere: dict[str, str]) -> int:
 def _enter(tree: Tree, info: WorkerInfo) -> int:
     stamp = clock.iso_to_stamp(info.started_at)
     draft = tree.draft_name(stamp)
-    fd = tree.directory("tmp").create(draft)
+    fd = tree.directories["tmp"].create(draft)
     try:
         disk.write(fd, msgspec.json.encode(info) + b"\n")
         disk.flock(fd)  # before it has its name, so that nobody takes it for a dead worker's
@@ -92,7 +92,7 @@ def _enter(tree: Tree, info: WorkerInfo) -> int:
 
 def live(tree: Tree) -> list[WorkerInfo]:
     """Return the processes that live, workers and supervisors, in the order of their start."""
-    directory = tree.directory("workers")
+    directory = tree.directories["workers"]
     found = []
     for name in directory.names():
         if not name.endswith(".json"):
@@ -114,7 +114,7 @@ def running(tree: Tree, places: Iterable[str], workers: Iterable[WorkerInfo]) ->
     held = disk.holders() if by_pid else {}
     found = {}
     for name in places if held else ():
-        status = tree.directory("processing").lstat(name)
+        status = tree.directories["processing"].lstat(name)
         worker = by_pid.get(held.get(status.st_ino, 0)) if status else None
         if worker:
             found[names.id_part(name)] = worker

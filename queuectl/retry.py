@@ -1,4 +1,4 @@
-"""What becomes of a job after an attempt (pure): complete it, retry it at an instant, or bury it.
+"""When a job that has failed runs again, if it does (pure).
 
 The k-th retry waits `backoff_base ** k` seconds, at most `backoff_max`; `max_retries` counts the runs after the
 first. Times are instants in milliseconds, passed in.
@@ -6,37 +6,16 @@ first. Times are instants in milliseconds, passed in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """A job's retry policy with every default filled in; durations in seconds, `jitter` a fraction 0..1."""
 
     max_retries: int
     backoff_base: float
     backoff_max: float
     jitter: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """The command succeeded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Run it again, at the instant `at`."""
-
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bury:
-    """Its retries are used up."""
-
-
-Decision = Complete | Retry | Bury
 
 
 def backoff_s(policy: Policy, retry: int) -> float:
@@ -48,11 +27,12 @@ def backoff_s(policy: Policy, retry: int) -> float:
     return min(wait, policy.backoff_max)
 
 
-def decide(*, succeeded: bool, attempts: int, policy: Policy, now: int, chance: float = 0.0) -> Decision:
-    """Decide after the `attempts`-th run; `chance` in 0..1 spreads the wait by the policy's jitter."""
-    if succeeded:
-        return Complete()
+def at(attempts: int, policy: Policy, now: int, chance: float = 0.0) -> int | None:
+    """Return when to run again after the `attempts`-th run, which failed; None when the retries are used up.
+
+    `chance` in 0..1 spreads the wait by the policy's jitter.
+    """
     if attempts > policy.max_retries:
-        return Bury()
+        return None
     wait = backoff_s(policy, attempts) * (1.0 + policy.jitter * chance)
-    return Retry(at=now + round(wait * 1000))
+    return now + round(wait * 1000)

@@ -73,7 +73,7 @@ class Roster:
     def refresh(self) -> tuple[list[str], set[str]] | None:
         """Read the directory if it may have changed and has had its rest; returns the names that came and went."""
         began = clock.monotonic()
-        directory = self._tree.directory(self._place)
+        directory = self._tree.directories[self._place]
         changed = os.fstat(directory.fd).st_mtime_ns  # as coarse as the ticks of the kernel
         if changed == self._seen_ns or began < self._again_at:
             return None
@@ -110,7 +110,7 @@ class Roster:
 
     def told(self, name: str) -> bool | None:
         """Look at one name that came or went: True when it is new, False when it has gone, None when that is known."""
-        there, known = self._tree.directory(self._place).lstat(name) is not None, self._known
+        there, known = self._tree.directories[self._place].lstat(name) is not None, self._known
         if there == (name in known):
             return None
         if there:

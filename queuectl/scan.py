@@ -7,6 +7,7 @@ it, so what arrives meanwhile is confirmed by a second reading before it may ove
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from queuectl import clock, names, schedule
@@ -31,20 +32,22 @@ class Look:
     late: frozenset[str] = frozenset()
 
 
-def look(spool: Spool, now: int, limit: int, most: int = 0) -> Look:
+def look(spool: Spool, now: int, limit: int, most: int = 0, known: Collection[str] = ()) -> Look:
     """Scan `pending/` and `failed/`; keeps the first `limit` candidates, or all when there are no more than `most`.
+
+    `known` are names that an earlier look has seen: they have not come during this one.
 
     # RACE: names come while a directory is read, and a late one may be seen where an earlier one is not. Everything
     # that came before the end of one reading is seen by the next: so the second is taken as far as the first goes.
     # When nothing that the first one saw came during it, whatever it did not see came later.
     """
-    pending = spool.directory(State.PENDING)
+    pending = spool.directories[State.PENDING]
     before = Look()
     for _ in range(MOST_READINGS):
         changed = pending.changed_ns()
         seen = _read(spool, now, limit, most)
         since = now * 1_000_000 - TICK_NS
-        if pending.changed_ns() == changed < since or not _has_come(spool, seen, since):
+        if pending.changed_ns() == changed < since or not _has_come(spool, seen, since, known):
             return seen
         if before.candidates or before.drops:
             return _confirmed(seen, before)
@@ -52,11 +55,11 @@ def look(spool: Spool, now: int, limit: int, most: int = 0) -> Look:
     return seen
 
 
-def _has_come(spool: Spool, seen: Look, since: int) -> bool:
+def _has_come(spool: Spool, seen: Look, since: int, known: Collection[str]) -> bool:
     """Say whether anything that was seen got its name after an instant: a rename or a link is a change of the inode."""
-    places = [(found.place, found.name) for found in seen.candidates]
+    places = [(found.place, found.name) for found in seen.candidates if found.name not in known]
     for place, name in (*places, *((State.PENDING, name) for name in seen.drops)):
-        status = spool.directory(place).lstat(name)
+        status = spool.directories[place].lstat(name)
         if status is not None and status.st_ctime_ns >= since:
             return True
     return False
@@ -81,7 +84,7 @@ def _read(spool: Spool, now: int, limit: int, most: int) -> Look:
     whole = True
     for state in WAITING:
         ready, others = schedule.Shortlist(limit, most), list[str]()
-        for chunk in spool.directory(state).chunks(CHUNK):
+        for chunk in spool.directories[state].chunks(CHUNK):
             _sort_out(chunk, present, ready, soonest, others)
         whole = whole and ready.whole
         first = ready.names()

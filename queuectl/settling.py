@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from queuectl import clock, job, retry
 from queuectl.config import Config
@@ -22,8 +23,7 @@ CANCELLED = "cancelled"
 STOPPED = "stopped"
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What happened in one attempt; `exit` is the word for the job's name (`0`, `7`, `sig9`, `timeout`)."""
 
     exit: str
@@ -103,22 +103,16 @@ def decide(found: Job, outcome: Outcome, config: Config, worker: str) -> None:
             log_end=outcome.log_end,
         )
     )
-    decision: retry.Decision = retry.Bury()
+    if outcome.succeeded:
+        found.state = State.COMPLETED
+        return
+    again = None
     if outcome.exit != CANCELLED:
-        decision = retry.decide(
-            succeeded=outcome.succeeded,
-            attempts=found.attempts,
-            policy=policy(found, config),
-            now=outcome.finished,
-            chance=random.random(),
-        )
-    match decision:
-        case retry.Complete():
-            found.state = State.COMPLETED
-        case retry.Retry(at):
-            found.state, found.due_at = State.FAILED, clock.iso(at)
-        case retry.Bury():
-            found.state = State.DEAD
+        again = retry.at(found.attempts, policy(found, config), outcome.finished, random.random())
+    if again is None:
+        found.state = State.DEAD
+    else:
+        found.state, found.due_at = State.FAILED, clock.iso(again)
 
 
 def release(found: Job, now: int) -> None:

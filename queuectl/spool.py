@@ -32,6 +32,7 @@ class Claim(Struct):
     job: Job
     name: str
     fd: int
+    opened: os.stat_result  # of the file whose name it is; the decision is another file
     started: bool = False  # its command has been started, so the attempt counts
     decided: bool = False  # the file holds the decision, so that only the move is missing
     moved: str | None = None  # where settling has moved it, while that may not be durable yet
@@ -57,7 +58,7 @@ class Spool(Tree):
 
     def admit(self, name: str, target: names.WaitingName) -> bool:
         """Give a drop that the caller has locked and accepted its canonical name; False when the name is taken."""
-        pending = self.directory("pending")
+        pending = self.directories["pending"]
         if pending.lstat(str(target)) is not None:
             return False
         # CRASH: after a power loss it has the one name or the other; the claim, which counts, makes both durable.
@@ -78,7 +79,7 @@ class Spool(Tree):
         """Return those of `ids` that jobs have already, with the state of each; hold `lock_ids` meanwhile."""
         found: dict[str, str] = {}
         for state in READ_TWICE:
-            for name in self.directory(state).names():
+            for name in self.directories[state].names():
                 id = names.id_part(name)
                 if id in ids and id not in found and read_name(state, name):
                     found[id] = state.value
@@ -87,14 +88,14 @@ class Spool(Tree):
     def open_log(self, id: str) -> int:
         """Open a job's log for appending (and for reading it back), made when there is none."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.open(f"{id}.log", flags, 0o600, dir_fd=self.directory("logs").fd)
+        return os.open(f"{id}.log", flags, 0o600, dir_fd=self.directories["logs"].fd)
 
     def reject(self, place: str, name: str, why: str, *, now: int) -> str | None:
         """Move what is not a job to `rejected/`, bytes untouched, and write `why` beside it in one line.
 
         The caller holds its lock, unless it is special. Returns its new name, or None when it had gone.
         """
-        source, rejected = self.directory(place), self.directory("rejected")
+        source, rejected = self.directories[place], self.directories["rejected"]
         target = names.rejected(clock.stamp(now), os.getpid(), name)
         while rejected.lstat(target) or rejected.lstat(target + ".why"):
             now += 1
@@ -120,17 +121,18 @@ class Spool(Tree):
 
         Raises `BadJobFile` when its bytes are not a job of at most `limit` bytes; it then stays where it is.
         """
-        source, processing = self.directory(place), self.directory("processing")
+        source, processing = self.directories[place], self.directories["processing"]
         fd = source.lock(name)
         if isinstance(fd, Miss):
             return fd
         try:
-            found = self._parse(fd, place, name, limit)
+            opened = os.fstat(fd)
+            found = self._parse(fd, opened, place, name, limit)
             job.check_room(found)
             target = str(names.RunningName(clock.stamp(now), found.rev + 1, found.id))
             os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=processing.fd)
             # RACE: a foreign mv may have put another file under the name meanwhile; it is then an orphan of ours.
-            if not disk.means(processing.lstat(target), os.fstat(fd)):
+            if not disk.means(processing.lstat(target), opened):
                 raise FileNotFoundError(errno.ENOENT, "lost to a foreign rename", name)
         except FileNotFoundError:
             os.close(fd)
@@ -139,7 +141,7 @@ class Spool(Tree):
             # CRASH: if the rename was done, the file is an orphan in processing/, and recovery finds it unlocked.
             os.close(fd)
             raise
-        claim = Claim(found, target, fd, unsynced=None if durable else place)
+        claim = Claim(found, target, fd, opened, unsynced=None if durable else place)
         try:
             if durable:
                 os.fsync(fd)  # a drop's producer may not have done so; journals commit it with the names in one go
@@ -151,29 +153,28 @@ class Spool(Tree):
 
     def unclaim(self, claim: Claim, place: str, name: str) -> None:
         """Release a claimed job that nothing has been done with: it gets back the name that it had, and no attempt."""
-        source, processing = self.directory(place), self.directory("processing")
+        source, processing = self.directories[place], self.directories["processing"]
         try:
             # Decided already, it is finished by recovery; with its name taken by a foreign mv, it is an orphan.
-            ours = not claim.decided and disk.means(processing.lstat(claim.name), os.fstat(claim.fd))
+            ours = not claim.decided and disk.means(processing.lstat(claim.name), claim.opened)
             if ours and source.lstat(name) is None:
                 os.rename(claim.name, name, src_dir_fd=processing.fd, dst_dir_fd=source.fd)
         finally:
             claim.close()
 
-    def _parse(self, fd: int, place: str, name: str, limit: int) -> Job:
-        if os.fstat(fd).st_size > limit:
+    def _parse(self, fd: int, opened: os.stat_result, place: str, name: str, limit: int) -> Job:
+        if opened.st_size > limit:
             raise BadJobFile(f"larger than {limit} bytes")
-        found = job.parse(disk.read(fd, limit))
-        take_identity(found, State(place), name)
-        return found
+        return take_identity(job.parse(disk.read(fd, limit)), place, name)
 
     def take_orphan(self, name: str, *, limit: int) -> Claim | Miss:
         """Lock a job in `processing/` that nobody holds any more; raises `BadJobFile` as `claim` does."""
-        fd = self.directory("processing").lock(name)
+        fd = self.directories["processing"].lock(name)
         if isinstance(fd, Miss):
             return fd
         try:
-            return Claim(self._parse(fd, "processing", name, limit), name, fd)
+            opened = os.fstat(fd)
+            return Claim(self._parse(fd, opened, "processing", name, limit), name, fd, opened)
         except BaseException:
             os.close(fd)
             raise
@@ -197,12 +198,12 @@ class Spool(Tree):
 
     def _sync_claim(self, place: str) -> None:
         """Make a claim durable after all: the job could be back where it was claimed, beside where it is settled."""
-        self.directory("processing").sync()
-        self.directory(place).sync()
+        self.directories["processing"].sync()
+        self.directories[place].sync()
 
     def _decide(self, claim: Claim, now: int, *, durable: bool) -> bool:
         """Rename a file with the decision over the job's, and hold its lock from there on."""
-        processing, tmp = self.directory("processing"), self.directory("tmp")
+        processing, tmp = self.directories["processing"], self.directories["tmp"]
         draft = self.draft_name(clock.stamp(now))
         fd = tmp.create(draft)
         try:
@@ -210,7 +211,7 @@ class Spool(Tree):
             if durable:
                 os.fsync(fd)
             disk.flock(fd)  # so that nobody takes the job for an orphan between the decision and the move
-            ours = disk.means(processing.lstat(claim.name), os.fstat(claim.fd))
+            ours = disk.means(processing.lstat(claim.name), claim.opened)
             if ours:
                 os.rename(draft, claim.name, src_dir_fd=tmp.fd, dst_dir_fd=processing.fd)
         except BaseException:
@@ -226,16 +227,16 @@ class Spool(Tree):
         return True
 
     def _move(self, claim: Claim, *, durable: bool) -> None:
-        processing = self.directory("processing")
+        processing = self.directories["processing"]
         place, target = final_place(claim.job)
         if claim.moved is None:
             try:
-                os.rename(claim.name, target, src_dir_fd=processing.fd, dst_dir_fd=self.directory(place).fd)
+                os.rename(claim.name, target, src_dir_fd=processing.fd, dst_dir_fd=self.directories[place].fd)
             except FileNotFoundError:
                 return  # RACE: a recovering worker has finished the same move to the same name
             claim.moved = place
         if durable:
-            self.directory(place).sync()  # first the new name: between the two there may be both, but never none
+            self.directories[place].sync()  # first the new name: between the two there may be both, but never none
             processing.sync()
 
     def finish_move(self, claim: Claim) -> None:
@@ -248,17 +249,17 @@ class Spool(Tree):
     def put_back(self, place: str, name: str, ended: Job) -> bool:
         """Give a job that has ended, locked by the caller, the place and name of its JSON; False when that is taken."""
         # CRASH: one rename, so that at no instant may it be taken for lost and run again.
-        source, (final, target) = self.directory(place), final_place(ended)
-        if self.directory(final).lstat(target) is not None:
+        source, (final, target) = self.directories[place], final_place(ended)
+        if self.directories[final].lstat(target) is not None:
             return False
-        os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=self.directory(final).fd)
-        self.directory(final).sync()
+        os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=self.directories[final].fd)
+        self.directories[final].sync()
         source.sync()
         return True
 
     def remove(self, place: str, name: str) -> bool:
         """Delete a job's file and its log; False when it is gone, busy or not a job's file."""
-        directory = self.directory(place)
+        directory = self.directories[place]
         fd = directory.lock(name)
         if isinstance(fd, Miss):
             return False
@@ -281,7 +282,7 @@ def final_place(settled: Job) -> tuple[str, str]:
         raise BadJobFile("its decision says processing")
     ended = clock.iso_to_stamp(settled.updated_at or clock.iso(0))
     target = str(names.EndedName(ended, settled.exit or str(settled.exit_code or 0), settled.id))
-    if names.ended(target) is None:
+    if not names.is_ended(target):
         raise BadJobFile(f"its decision says that it ended with {settled.exit!r}")
     return settled.state, target
 
@@ -292,14 +293,14 @@ def waiting_name(waiting: Job) -> names.WaitingName:
     return names.WaitingName(due, waiting.level, waiting.id)
 
 
-def read_name(state: State, name: str) -> names.Name | None:
+def read_name(state: State | str, name: str) -> names.Name | None:
     """Read a canonical name of a state's directory; None when it is none."""
     if state in WAITING:
         return names.waiting(name)
-    return names.running(name) if state is State.PROCESSING else names.ended(name)
+    return names.running(name) if state == State.PROCESSING else names.ended(name)
 
 
-def take_identity(found: Job, state: State, name: str) -> Job:
+def take_identity(found: Job, state: State | str, name: str) -> Job:
     """Let the name decide who the job is and, while it waits, when and how urgently it is due."""
     read = read_name(state, name)
     if read is None:

@@ -39,8 +39,7 @@ class Terminal:
     def running(self, found: Job) -> None:
         """Tell that a job's attempt begins."""
         self._shown = 0
-        if self.chatty:
-            self._line(f"Running job {found.id} (attempt {found.attempts + 1})")
+        self._line(f"Running job {found.id} (attempt {found.attempts + 1})")
 
     def echo(self, log: int, start: int) -> None:
         """Show what a running job has printed since the last time."""
@@ -61,8 +60,7 @@ class Terminal:
         """Tell what became of a job after an attempt."""
         took = clock.brief((outcome.finished - outcome.started) / 1000)
         if found.state is State.COMPLETED:
-            if self.chatty:
-                self._line(f"Completed job {found.id} ({took})")
+            self._line(f"Completed job {found.id} ({took})")
         elif outcome.exit == STOPPED:
             self._line(f"Job {found.id} was put back (attempt not counted)")
         elif outcome.exit == CANCELLED:

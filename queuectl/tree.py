@@ -33,6 +33,24 @@ DIRECTORIES = (
 )
 
 
+class Opened(dict[str, Directory]):
+    """The directories of a spool by name, each opened when it is first asked for."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self._place = place
+
+    def __missing__(self, name: str) -> Directory:
+        try:
+            found = self[name] = Directory(f"{self._place}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            raise Refused(
+                f"{self._place}/{name}: this directory of the spool is missing",
+                hint=f"queuectl init {quoted(self._place)}",
+            ) from None
+        return found
+
+
 class Tree:
     """An open spool's directories. Not for use by several threads; a forked child may go on using it."""
 
@@ -42,7 +60,7 @@ class Tree:
         self._path: Path | None = None
         self.uuid = self._read_marker()
         self.root = Directory(self.place)
-        self._directories: dict[str, Directory] = {}
+        self.directories = Opened(self.place)
         self._serial = 0
         self._token = 0, ""
 
@@ -106,36 +124,23 @@ class Tree:
 
     def close(self) -> None:
         """Give all descriptors back."""
-        for directory in [self.root, *self._directories.values()]:
+        for directory in [self.root, *self.directories.values()]:
             directory.close()
-        self._directories.clear()
-
-    def directory(self, name: str) -> Directory:
-        """Return one of the spool's directories, opened when first asked for."""
-        found = self._directories.get(name)
-        if found is None:
-            try:
-                found = self._directories[name] = Directory(f"{self.place}/{name}")
-            except (FileNotFoundError, NotADirectoryError):
-                raise Refused(
-                    f"{self.place}/{name}: this directory of the spool is missing",
-                    hint=f"queuectl init {quoted(self.place)}",
-                ) from None
-        return found
+        self.directories.clear()
 
     def still_there(self) -> bool:
         """Say whether the paths of the spool and its directories still mean what was opened."""
         try:
             return all(
                 os.path.samestat(os.stat(directory.path), os.fstat(directory.fd))
-                for directory in (self.root, *self._directories.values())
+                for directory in (self.root, *self.directories.values())
             )
         except OSError:
             return False
 
     def deleted(self) -> bool:
         """Say whether a directory that was opened has been deleted, so that nothing can be written to it ever again."""
-        return any(os.fstat(directory.fd).st_nlink == 0 for directory in self._directories.values())
+        return any(os.fstat(directory.fd).st_nlink == 0 for directory in self.directories.values())
 
     def draft_name(self, stamp: str) -> str:
         """Return a new name for a file that is being written in tmp/."""
@@ -147,14 +152,14 @@ class Tree:
 
     def publish(self, draft: str, place: str, name: str) -> None:
         """Give a draft its name in a directory that holds no jobs."""
-        os.rename(draft, name, src_dir_fd=self.directory("tmp").fd, dst_dir_fd=self.directory(place).fd)
+        os.rename(draft, name, src_dir_fd=self.directories["tmp"].fd, dst_dir_fd=self.directories[place].fd)
 
     def put_in(self, files: Sequence[tuple[str, bytes]], stamp: str, *, durable: bool = True) -> None:
         """Put new files, by name and bytes, into `pending/`: all are written first, then all get their names.
 
         Raises OSError when one cannot be written; then none has been queued.
         """
-        pending, tmp = self.directory("pending"), self.directory("tmp")
+        pending, tmp = self.directories["pending"], self.directories["tmp"]
         drafts: list[str] = []
         queued = 0
         try:
@@ -175,7 +180,7 @@ class Tree:
         self, files: Sequence[tuple[str, bytes]], stamp: str, drafts: list[str], *, durable: bool
     ) -> None:
         """Write each file's bytes to a draft in tmp/ and add its name to `drafts`; then all of them are durable."""
-        tmp = self.directory("tmp")
+        tmp = self.directories["tmp"]
         at_once = durable and len(files) > FEW and disk.can_sync_file_system()
         early = disk.EarlySync(tmp) if at_once and len(files) > MANY else None
         try:
@@ -195,7 +200,7 @@ class Tree:
 
     def unlink(self, place: str, name: str) -> bool:
         """Delete a file that is no job: one of tmp/, logs/, workers/, cancel/, or of the root; False when gone."""
-        directory = self.root if place == "." else self.directory(place)
+        directory = self.root if place == "." else self.directories[place]
         try:
             os.unlink(name, dir_fd=directory.fd)
         except FileNotFoundError:
@@ -205,13 +210,13 @@ class Tree:
     def probe(self, stamp: str) -> None:
         """Rename a file through all directories; raises `Refused` when two of them are not on one file system."""
         name, place = self.draft_name(stamp), "tmp"
-        self.directory(place).write_new(name, b"", durable=False)
+        self.directories[place].write_new(name, b"", durable=False)
         hidden = f".{name}"
         try:
             for target in (*DIRECTORIES, "tmp"):
                 source = name if place == "tmp" else hidden
                 final = name if target == "tmp" else hidden
-                here, there = self.directory(place), self.directory(target)
+                here, there = self.directories[place], self.directories[target]
                 os.rename(source, final, src_dir_fd=here.fd, dst_dir_fd=there.fd)
                 place = target
         except OSError as error:
@@ -240,7 +245,7 @@ class Tree:
 
     def write_config(self, text: str, stamp: str) -> None:
         """Replace config.toml as a whole."""
-        tmp, draft = self.directory("tmp"), self.draft_name(stamp)
+        tmp, draft = self.directories["tmp"], self.draft_name(stamp)
         try:
             tmp.write_new(draft, text.encode(), durable=True)
             os.rename(draft, CONFIG, src_dir_fd=tmp.fd, dst_dir_fd=self.root.fd)
@@ -287,13 +292,13 @@ class Tree:
     def request_cancel(self, id: str) -> None:
         """Ask the worker that runs this job to end it."""
         try:
-            self.directory("cancel").write_new(id, b"", durable=False)
+            self.directories["cancel"].write_new(id, b"", durable=False)
         except FileExistsError:
             return
 
     def cancel_requests(self) -> Iterator[str]:
         """Yield the ids of the running jobs that are to be ended."""
-        return self.directory("cancel").names()
+        return self.directories["cancel"].names()
 
 
 _MARKER_BEGINS, _MARKER_ENDS = f'{{"format":{FORMAT},"uuid":"'.encode(), b'"}\n'

@@ -239,7 +239,8 @@ class Worker:
         """Scan for work, admit drops, and plan what to claim."""
         began, now = clock.monotonic(), clock.now()
         self._keep = self._plan.to_keep(self._keep)
-        seen: Look = look(self.spool, now, self._keep, KEEP_MOST)
+        known = {found.name for found in self._plan.candidates}
+        seen: Look = look(self.spool, now, self._keep, KEEP_MOST, known)
         before = self._plan.soonest
         plan = self._plan = Plan(seen.candidates, 0, seen.soonest, scanned=True)
         if before is not None and before > now:

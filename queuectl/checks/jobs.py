@@ -29,8 +29,8 @@ ABANDONED_MS = 3_600_000
 def look(spool: Spool, now: int) -> Iterator[Case]:
     """Check every file in the directories of the states."""
     for state in READ_ORDER:
-        for name in sorted(spool.directory(state).listing()):
-            status = None if name.startswith(".") else spool.directory(state).lstat(name)
+        for name in sorted(spool.directories[state].listing()):
+            status = None if name.startswith(".") else spool.directories[state].lstat(name)
             if status is not None:
                 yield from _Entry(spool, state, name, now).look(status)
 
@@ -74,7 +74,7 @@ class _Entry:
 
     def _put_away(self) -> bool:
         """Move it to `rejected/`, whatever it is."""
-        fd = self._spool.directory(self._state).lock(self._name)
+        fd = self._spool.directories[self._state].lock(self._name)
         if fd in (Miss.BUSY, Miss.GONE):
             return False
         try:
@@ -103,7 +103,7 @@ class _Entry:
     def _read(self) -> bytes | None:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(self._name, flags, dir_fd=self._spool.directory(self._state).fd)
+            fd = os.open(self._name, flags, dir_fd=self._spool.directories[self._state].fd)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -151,7 +151,7 @@ class _Entry:
 
     def _move_back(self) -> bool:
         """Give a job that has ended the place and name that its JSON says, or reject a copy of one that is there."""
-        fd = self._spool.directory(self._state).lock(self._name)
+        fd = self._spool.directories[self._state].lock(self._name)
         if isinstance(fd, Miss):
             return False
         try:
@@ -223,7 +223,7 @@ class _Entry:
         except (QueuectlError, OSError):
             return False
         recovery.recover_one(self._spool, self._name, settings, _Silent(), recovery.Recovered())
-        return self._spool.directory(self._state).lstat(self._name) is None
+        return self._spool.directories[self._state].lstat(self._name) is None
 
 
 def _admission(spool: Spool) -> Admission:

@@ -47,9 +47,9 @@ def _drafts(spool: Spool, now: int) -> Iterator[Case]:
 def _probes(spool: Spool) -> Iterator[Case]:
     """Find the empty files with which a worker start tries renames, where it died over it."""
     for place in DIRECTORIES:
-        for name in sorted(spool.directory(place).listing()):
+        for name in sorted(spool.directories[place].listing()):
             if _PROBE(name) and not registry.is_alive(recovery.writer(name[1:])):
-                status = spool.directory(place).lstat(name)
+                status = spool.directories[place].lstat(name)
                 if status and stat.S_ISREG(status.st_mode) and status.st_size == 0:
                     meaning = "left by the check of a worker start that died"
                     yield _unlinkable(spool, "probe", place, name, meaning)
@@ -62,7 +62,7 @@ def _unlinkable(spool: Spool, kind: str, place: str, name: str, meaning: str) ->
 
 def _reasons(spool: Spool) -> Iterator[Case]:
     """Find rejected files without a reason, and reasons without a file."""
-    held = frozenset(spool.directory("rejected").listing())
+    held = frozenset(spool.directories["rejected"].listing())
     for name in sorted(name for name in held if not name.startswith(".")):
         is_reason = name.endswith(WHY) and name + WHY not in held
         if is_reason and name.removesuffix(WHY) not in held:
@@ -76,13 +76,13 @@ def _reasons(spool: Spool) -> Iterator[Case]:
 
 def _give_reason(spool: Spool, name: str) -> bool:
     text = b"the reason is lost; mv it to pending/ under a name that ends in .json to have it looked at again\n"
-    spool.directory("rejected").write_new(name + WHY, text, durable=False)
+    spool.directories["rejected"].write_new(name + WHY, text, durable=False)
     return True
 
 
 def _logs(spool: Spool) -> Iterator[Case]:
     """Find logs whose job is nowhere: first the logs are listed and then the jobs, since each log is younger."""
-    logs = sorted(name for name in spool.directory("logs").listing() if _is_log(name))
+    logs = sorted(name for name in spool.directories["logs"].listing() if _is_log(name))
     known = _ids(spool) if logs else frozenset()
     for name in logs:
         if name.removesuffix(_LOG) not in known:
@@ -101,12 +101,12 @@ def _ids(spool: Spool) -> frozenset[str]:
     found: set[str] = set()
     # A job on its way back to an earlier directory is met in the second look at those two.
     for state in (*READ_ORDER, State.FAILED, State.PENDING):
-        for name in spool.directory(state).listing():
+        for name in spool.directories[state].listing():
             if read_name(state, name):
                 found.add(names.id_part(name))
             elif state is State.PENDING and names.is_drop(name):
                 found.add(_asked_id(spool, name))
-    for name in spool.directory("rejected").listing():
+    for name in spool.directories["rejected"].listing():
         original = name.split(".", 2)[-1]
         if any(read(original) for read in (names.waiting, names.running, names.ended)):
             found.add(names.id_part(original))
@@ -116,7 +116,7 @@ def _ids(spool: Spool) -> frozenset[str]:
 def _asked_id(spool: Spool, name: str) -> str:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(name, flags, dir_fd=spool.directory("pending").fd)
+        fd = os.open(name, flags, dir_fd=spool.directories["pending"].fd)
         try:
             return job.parse(disk.read(fd, catalog.MAX_BYTES)).id
         finally:
@@ -127,9 +127,9 @@ def _asked_id(spool: Spool, name: str) -> str:
 
 def _requests(spool: Spool) -> Iterator[Case]:
     asked = sorted(id for id in spool.cancel_requests() if names.is_id(id))
-    running = {names.id_part(name) for name in spool.directory("processing").listing()} if asked else set()
+    running = {names.id_part(name) for name in spool.directories["processing"].listing()} if asked else set()
     for id in asked:
-        status = None if id in running else spool.directory("cancel").lstat(id)
+        status = None if id in running else spool.directories["cancel"].lstat(id)
         if status and stat.S_ISREG(status.st_mode):
             yield _unlinkable(spool, "request", "cancel", id, "asks to cancel a job that is not running")
 
@@ -137,8 +137,8 @@ def _requests(spool: Spool) -> Iterator[Case]:
 def _strangers(spool: Spool) -> Iterator[Case]:
     """Find what nobody has put into the directories that hold no jobs, and what is no file."""
     for place, belongs in (("tmp", None), ("logs", _is_log), ("workers", names.is_drop), ("cancel", names.is_id)):
-        for name in sorted(spool.directory(place).listing()):
-            status = None if name.startswith(".") else spool.directory(place).lstat(name)
+        for name in sorted(spool.directories[place].listing()):
+            status = None if name.startswith(".") else spool.directories[place].lstat(name)
             if status and not (stat.S_ISREG(status.st_mode) and (belongs is None or belongs(name))):
                 path = str(spool.path / place / name)
                 finding = Finding("stray", path, "nothing that queuectl has put here", "move it away")
@@ -147,7 +147,7 @@ def _strangers(spool: Spool) -> Iterator[Case]:
 
 def _put_away(spool: Spool, place: str, name: str, why: str) -> bool:
     """Move it to `rejected/`."""
-    fd = spool.directory(place).lock(name)
+    fd = spool.directories[place].lock(name)
     try:
         if fd is Miss.BUSY:
             return False

@@ -25,7 +25,7 @@ def look(spool: Spool) -> Iterator[Case]:
     """Find ids that two files claim."""
     first: dict[str, Spot] = {}
     for state in READ_ORDER:
-        for name in sorted(spool.directory(state).listing()):
+        for name in sorted(spool.directories[state].listing()):
             if read_name(state, name) is None:
                 continue
             id, spot = names.id_part(name), (state, name)
@@ -40,12 +40,12 @@ def look(spool: Spool) -> Iterator[Case]:
 
 def _both_there(spool: Spool, one: Spot, other: Spot) -> bool:
     # RACE: a job that moves from the first to the second between two looks is seen in neither of three.
-    return all(spool.directory(state).lstat(name) is not None for state, name in (one, other, one))
+    return all(spool.directories[state].lstat(name) is not None for state, name in (one, other, one))
 
 
 def _case(spool: Spool, one: Spot, other: Spot) -> Case:
     path = str(spool.path / other[0] / other[1])
-    linked = spool.directory(one[0]).lstat(one[1]), spool.directory(other[0]).lstat(other[1])
+    linked = spool.directories[one[0]].lstat(one[1]), spool.directories[other[0]].lstat(other[1])
     same = linked[0] is not None and linked[1] is not None and os.path.samestat(linked[0], linked[1])
     meaning = f"the same {'file' if same else 'id'} as {spool.path / one[0] / one[1]}"
     remedy = "move one of them away; --repair keeps the newer, and what runs"
@@ -68,7 +68,7 @@ def _part(spool: Spool, one: Spot, other: Spot) -> bool:
     held: list[int] = []
     try:
         for state, name in (one, other):
-            fd = spool.directory(state).lock(name)
+            fd = spool.directories[state].lock(name)
             if isinstance(fd, Miss):
                 if not (held and _same(spool, held[0], (state, name))):  # one file is locked once
                     return False
@@ -84,14 +84,14 @@ def _part(spool: Spool, one: Spot, other: Spot) -> bool:
 
 
 def _same(spool: Spool, held: int, spot: Spot) -> bool:
-    return disk.means(spool.directory(spot[0]).lstat(spot[1]), os.fstat(held))
+    return disk.means(spool.directories[spot[0]].lstat(spot[1]), os.fstat(held))
 
 
 def _rank(spool: Spool, spot: Spot) -> _Rank:
     state, name = spot
     claimed, progress = state is State.PROCESSING, READ_ORDER.index(state)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=spool.directory(state).fd)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=spool.directories[state].fd)
         try:
             found = job.parse(disk.read(fd, catalog.MAX_BYTES))
         finally:

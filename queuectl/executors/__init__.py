@@ -8,8 +8,9 @@ that is known elsewhere and later.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 LOST = "lost"
 TIMEOUT = "timeout"
@@ -24,8 +25,7 @@ class Unavailable(Exception):
     """What runs commands is not installed or cannot be reached; the text says which, in one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What to run, where, with which variables and descriptors.
 
     `command` is a shell line, or a program with its arguments.
@@ -40,13 +40,12 @@ class Order:
     lock: int
     log: int
     id: str = ""
-    resources: Mapping[str, float | str] = field(default_factory=dict)
+    resources: Mapping[str, float | str] = {}
     timeout: float = 0.0
     grace: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Struct, frozen=True):
     """How a command ended: by an exit code, by a signal, or for a `reason` of its executor's, told in `error`.
 
     `reason` is LOST, TIMEOUT or NOT_STARTED; `host` the machine on which it ran and `took_s` its seconds there, None
@@ -57,8 +56,8 @@ class Exit:
     signal: int | None
     reason: str | None = None
     error: str | None = None
-    host: str | None = field(default=None, compare=False)
-    took_s: float | None = field(default=None, compare=False)
+    host: str | None = None
+    took_s: float | None = None
 
 
 class Execution(Protocol):

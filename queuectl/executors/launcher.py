@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+import msgspec
 
 from queuectl import clock, shell
 from queuectl.executors import CannotStart, Exit, Order, Unavailable
@@ -59,7 +60,7 @@ class LauncherExecutor:
         argv = order.command if isinstance(order.command, list) else shell.line(order.command)
         if self._for_shell:
             prefix = _fill_all(self._prefix, {**known, "command": self._remote_line(argv, order)})
-            order = replace(order, cwd=None)  # which is a directory elsewhere
+            order = msgspec.structs.replace(order, cwd=None)  # which is a directory elsewhere
         else:
             prefix = [*_fill_all(self._prefix, known), *argv]
         signal = {name: _fill_all(self._signal, {**known, "signal": name}) for name in ("TERM", "KILL")}

@@ -52,7 +52,7 @@ def places(spool: Spool, id: str) -> list[tuple[State, str]]:
     return [
         (state, name)
         for state in READ_ORDER
-        for name in spool.directory(state).listing()
+        for name in spool.directories[state].listing()
         if read_name(state, name) and names.id_part(name) == id
     ]
 
@@ -60,7 +60,7 @@ def places(spool: Spool, id: str) -> list[tuple[State, str]]:
 def _torn(spool: Spool, cut: Known, level: str) -> Iterator[str]:
     """Find empty and torn job files; at the level `relaxed` the record of a success may be one."""
     for state in READ_ORDER:
-        for name in spool.directory(state).listing():
+        for name in spool.directories[state].listing():
             if not read_name(state, name) or catalog.load(spool, state, name) is not None:
                 continue
             told = cut.told.get(names.id_part(name))
@@ -88,7 +88,7 @@ def _one_job(spool: Spool, id: str, told: Told, level: str) -> Iterator[str]:
     if len(found) > 1:
         yield f"{id} has {len(found)} names: {found}"
     if not found:
-        kept = any(id in name for name in spool.directory("rejected").listing())
+        kept = any(id in name for name in spool.directories["rejected"].listing())
         if told.there and not told.going and not (_may_forget(told, level) and kept):
             yield f"{id} is lost"
         return

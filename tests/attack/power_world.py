@@ -149,7 +149,7 @@ class World:
         os.close(fd)
         os.rename(draft, self.path / "pending" / "drop.json")
         if durable:
-            self.spool.directory("pending").sync()
+            self.spool.directories["pending"].sync()
 
     def drop_job(self, id: str, *, durable: bool) -> None:
         """Drop a job as another tool does; it is promised once it is durable."""

@@ -350,7 +350,7 @@ def test_a_file_that_a_producer_may_be_about_to_rename_is_left_alone(
 
 def test_a_locked_file_that_nobody_looks_at_is_not_put_away(queue: Queue) -> None:
     path = write(queue, "completed/a.json", b"mine")
-    held = Spool(queue.path).directory("completed").lock("a.json")
+    held = Spool(queue.path).directories["completed"].lock("a.json")
     assert isinstance(held, int)
     assert kinds(queue, repair=True) == [("stray", False)]
     os.close(held)

@@ -54,7 +54,7 @@ def test_a_claim_that_was_given_back_is_not_locked(spool: Spool, one: str, monke
     monkeypatch.setattr(os, "fsync", refusing(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left"):
         spool.claim("pending", one, now=clock.now(), limit=1000, durable=True)
-    assert not isinstance(spool.directory("pending").lock(one), Miss)
+    assert not isinstance(spool.directories["pending"].lock(one), Miss)
 
 
 def test_a_claim_is_not_given_back_over_a_file_that_has_taken_its_name(
@@ -133,7 +133,7 @@ def test_a_drop_whose_rejection_fails_is_not_kept_locked(spool: Spool, monkeypat
     monkeypatch.setattr(Spool, "reject", refusing(errno.EIO))
     with pytest.raises(OSError, match="Input/output error"):
         Admission(spool, limit=1000).admit(["broken.json"], clock.now())
-    assert not isinstance(spool.directory("pending").lock("broken.json"), Miss)
+    assert not isinstance(spool.directories["pending"].lock("broken.json"), Miss)
 
 
 def test_a_file_is_not_rejected_while_its_reason_cannot_be_written(

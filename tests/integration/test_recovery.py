@@ -275,7 +275,7 @@ def test_a_draft_of_a_living_writer_is_not_swept(spool: Spool) -> None:
 
 def test_a_draft_that_somebody_holds_is_not_swept(queue: Queue, hand: Hand, gone: int) -> None:
     path = draft(hand.spool, gone)
-    fd = hand.spool.directory("tmp").lock(path.name)
+    fd = hand.spool.directories["tmp"].lock(path.name)
     assert isinstance(fd, int)
     assert recovery.sweep(hand.spool, clock.now() + recovery.STALE_DRAFT_MS) == 0
     os.close(fd)

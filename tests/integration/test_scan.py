@@ -153,7 +153,7 @@ def test_a_directory_is_read_once_when_nothing_that_was_seen_came_meanwhile(
 ) -> None:
     for id in "abc":
         put(spool, id)
-    wait_until(lambda: not scan._has_come(spool, look(spool, NOW, 10), 1_000_000 * clock.now() - scan.TICK_NS))
+    wait_until(lambda: not scan._has_come(spool, look(spool, NOW, 10), 1_000_000 * clock.now() - scan.TICK_NS, ()))
 
     def only(found: list[str]) -> list[str]:
         os.rename(spool.path / "pending" / found[0], spool.path / "processing" / found[0])
@@ -162,6 +162,21 @@ def test_a_directory_is_read_once_when_nothing_that_was_seen_came_meanwhile(
 
     readings(spool, monkeypatch, only)  # a second one would fail
     assert ids(look(spool, clock.now(), 10)) == ["a", "b", "c"]
+
+
+def test_names_that_an_earlier_look_has_seen_are_not_taken_for_new(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for id in "abc":
+        put(spool, id)
+    known = {found.name for found in look(spool, NOW, 10).candidates}
+
+    def only(found: list[str]) -> list[str]:
+        put(spool, "unseen", 0)
+        return found
+
+    readings(spool, monkeypatch, only)  # a second one would fail
+    assert ids(look(spool, NOW, 10, known=known)) == ["a", "b", "c"]
 
 
 def test_nothing_is_held_back_when_all_that_was_seen_before_has_been_taken(

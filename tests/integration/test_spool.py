@@ -739,7 +739,7 @@ def test_a_log_that_is_a_symbolic_link_is_not_followed(spool: Spool, tmp_path: P
 def test_a_new_file_never_takes_the_place_of_one_that_is_there(spool: Spool) -> None:
     (spool.path / "tmp" / "x").write_text("another's")
     with pytest.raises(FileExistsError):
-        spool.directory("tmp").write_new("x", b"mine", durable=False)
+        spool.directories["tmp"].write_new("x", b"mine", durable=False)
     assert (spool.path / "tmp" / "x").read_text() == "another's"
 
 
@@ -835,7 +835,7 @@ def test_a_marker_that_cannot_be_read_is_refused(spool: Spool, text: str) -> Non
 def test_a_missing_directory_is_named(spool: Spool) -> None:
     (spool.path / "failed").rmdir()
     with pytest.raises(Refused, match=r"failed: this directory of the spool is missing"):
-        Spool(spool.path).directory("failed")
+        Spool(spool.path).directories["failed"]
 
 
 def test_a_spool_that_has_been_moved_is_noticed(spool: Spool, tmp_path: Path) -> None:

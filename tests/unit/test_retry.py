@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl.retry import Bury, Complete, Policy, Retry, backoff_s, decide
+from queuectl.retry import Policy, at, backoff_s
 
 NOW = 1_800_000_000_000
 policies = st.builds(Policy, st.integers(0, 10**6), st.floats(0, 1e9), st.floats(0, 3.2e9), st.floats(0, 1))
@@ -32,28 +32,24 @@ def test_a_power_that_no_float_can_hold_is_the_cap() -> None:
 
 def test_a_job_with_three_retries_runs_four_times() -> None:
     policy = Policy(3, 2.0, 3600.0)
-    decisions = [decide(succeeded=False, attempts=attempts, policy=policy, now=NOW) for attempts in (1, 2, 3, 4)]
-    assert decisions == [Retry(NOW + 2000), Retry(NOW + 4000), Retry(NOW + 8000), Bury()]
+    instants = [at(attempts, policy, NOW) for attempts in (1, 2, 3, 4)]
+    assert instants == [NOW + 2000, NOW + 4000, NOW + 8000, None]
 
 
 def test_a_job_without_retries_is_buried_after_its_first_failure() -> None:
-    assert decide(succeeded=False, attempts=1, policy=Policy(0, 2.0, 60.0), now=NOW) == Bury()
+    assert at(1, Policy(0, 2.0, 60.0), NOW) is None
 
 
-def test_a_success_completes_a_job_even_in_its_last_attempt() -> None:
-    assert decide(succeeded=True, attempts=4, policy=Policy(3, 2.0, 60.0), now=NOW) == Complete()
-
-
-@pytest.mark.parametrize(("chance", "at"), [(0.0, 10_000), (0.5, 11_000), (1.0, 12_000)])
-def test_jitter_lengthens_a_wait_by_its_share_at_most(chance: float, at: int) -> None:
+@pytest.mark.parametrize(("chance", "wait"), [(0.0, 10_000), (0.5, 11_000), (1.0, 12_000)])
+def test_jitter_lengthens_a_wait_by_its_share_at_most(chance: float, wait: int) -> None:
     policy = Policy(3, 10.0, 3600.0, jitter=0.2)
-    assert decide(succeeded=False, attempts=1, policy=policy, now=NOW, chance=chance) == Retry(NOW + at)
+    assert at(1, policy, NOW, chance) == NOW + wait
 
 
 @given(policies, st.integers(1, 10**6), st.floats(0, 1))
 def test_a_retry_is_never_before_now_nor_beyond_twice_the_cap(policy: Policy, attempts: int, chance: float) -> None:
-    decision = decide(succeeded=False, attempts=attempts, policy=policy, now=NOW, chance=chance)
-    if isinstance(decision, Retry):
-        assert NOW <= decision.at <= NOW + 2000 * policy.backoff_max + 1
-    else:
+    instant = at(attempts, policy, NOW, chance)
+    if instant is None:
         assert attempts > policy.max_retries
+    else:
+        assert NOW <= instant <= NOW + 2000 * policy.backoff_max + 1
