@@ -171,6 +171,8 @@ class Worker:
             while plan.next < len(plan.candidates):
                 found = plan.candidates[plan.next]
                 plan.next += 1
+                if not self.spool.directories[found.place].has(found.name):
+                    continue  # others have it, and there are many of them
                 claim = self._claim(found.place, found.name)
                 if claim:
                     return claim
