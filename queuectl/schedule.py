@@ -48,10 +48,12 @@ class Shortlist:
     def __init__(self, limit: int, most: int = 0) -> None:
         self._limit, self._fits = limit, max(limit, most)
         self._kept: list[str] = []
+        self._priority = ""  # the one that all of them have, nothing when that is not known
         self._last: tuple[str, str] | None = None  # priority and name of the last one kept, once there are enough
 
     def add(self, ready: list[str]) -> None:
         """Take in names; those that only look canonical are for the caller to sort out of the result."""
+        self._priority = ""
         if self._last:
             priority, name = self._last
             ready = [n for n in ready if n[_PRIORITY] > priority or (n < name and n[_PRIORITY] == priority)]
@@ -59,6 +61,8 @@ class Shortlist:
 
     def add_alike(self, ready: list[str], priority: str) -> None:
         """Take in names that all have this priority."""
+        if priority != self._priority:
+            self._priority = "" if self._kept else priority
         if self._last:
             least, name = self._last
             if priority == least:
@@ -69,12 +73,13 @@ class Shortlist:
 
     def _keep(self, ready: list[str]) -> None:
         self._kept += ready
-        if len(self._kept) > max(4 * self._limit, self._fits):
+        if len(self._kept) > max(2 * self._limit, 0 if self._last else self._fits):
             self._cut(self._limit)
 
     def _cut(self, limit: int) -> None:
         self._kept.sort()
-        self._kept.sort(key=_priority, reverse=True)  # stable, so that names stay in order within a priority
+        if not self._priority:
+            self._kept.sort(key=_priority, reverse=True)  # stable, so that names stay in order within a priority
         del self._kept[limit:]
         if len(self._kept) == self._limit and self._kept:
             self._last = (self._kept[-1][_PRIORITY], self._kept[-1])

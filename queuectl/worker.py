@@ -26,7 +26,7 @@ from queuectl.spool import Claim, Spool
 from queuectl.terminal import Terminal
 from queuectl.variables import environment
 
-KEEP_FIRST = 4_096  # candidates that a look keeps at least where there are more than it could keep
+KEEP_FIRST = 16_384  # candidates that a look keeps at least where there are more than it could keep
 KEEP_MOST = 65_536  # and at most; as many as the last list has shown to be of use
 FRESH_S = 0.5  # a list of candidates is good for this long, or for 25 times what it cost to make
 FRESH_COSTS = 25
