@@ -93,16 +93,23 @@ class Supervisor:
         self._signals = Signals(_HEARD)
         self._registered = registry.register(self._spool, registry.SUPERVISOR, os.getpid(), clock.now())
         try:
-            if self._options.progress:
-                self._bar = Bar(self._options.progress, unfinished(self._spool))
-            for number in range(1, self._options.count + 1):
-                self._crew.start(number)
+            self._begin()
             while len(self._crew) or (self._restarts and not self._stopping):
                 self._turn()
         finally:
             self._listener.close()
             os.close(self._registered)
         return self._result()
+
+    def _begin(self) -> None:
+        """Look through the spool and start the workers, unless they are to stop already."""
+        # In a large spool this takes seconds, and only now can `worker stop` see us.
+        recovery.settle_twins(self._spool, clock.now())
+        if self._options.progress:
+            self._bar = Bar(self._options.progress, unfinished(self._spool))
+        self._hear_signals()
+        for number in () if self._stopping else range(1, self._options.count + 1):
+            self._crew.start(number)
 
     def _turn(self) -> None:
         """Sleep until something happens, and see to it."""
@@ -340,8 +347,7 @@ def run(
     spool = Spool(path)
     for warning in startcheck.check(spool, force=force):
         os.write(2, f"warning: {warning}\n".encode("utf-8", "backslashreplace"))
-    recovery.sweep(spool, clock.now())
-    recovery.settle_twins(spool, clock.now())
+    recovery.sweep(spool, clock.now())  # before anything is written: it may make room
     if spool.paused():
         os.write(2, b"The queue is paused; queuectl resume lets it go on\n")
     given = dict(settings or {})

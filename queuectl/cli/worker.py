@@ -120,11 +120,14 @@ def stop(now: bool, as_json: bool) -> None:
 
     queue = open_queue()
     waiting = _Waiting()
-    stopped = [info for info in queue.stop_workers(now=now, progress=waiting) if info.role == "worker"]
+    found = queue.stop_workers(now=now, progress=waiting)
+    stopped = [info for info in found if info.role == "worker"]
     if as_json:
         output.document(stopped)
     elif stopped:
         output.line(f"Stopped {counted(len(stopped), 'worker')}")
+    elif found:
+        output.line("Stopped a supervisor that had no workers yet")
     else:
         output.note("No workers are running")
 

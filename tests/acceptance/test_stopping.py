@@ -140,6 +140,31 @@ def test_worker_stop_without_workers_does_nothing_and_says_so(cli: Cli) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "No workers are running\n")
 
 
+# Workers that somebody stops while their supervisor still looks through the spool.
+STOPPED_AT_THE_START = """
+import signal, subprocess, sys, time
+from queuectl import recovery, supervisor
+heard, take, settle = [], signal.signal, recovery.settle_twins
+signal.signal = lambda number, _: take(number, lambda *_: heard.append(number))
+def look(*args):
+    stop = subprocess.Popen(sys.argv[2:])
+    while not heard and stop.poll() is None:
+        time.sleep(0.01)
+    return settle(*args)
+recovery.settle_twins = look
+sys.exit(supervisor.run(sys.argv[1], count=1, drain=True).exit_code)
+"""
+
+
+def test_worker_stop_stops_workers_that_are_just_being_started(cli: Cli) -> None:
+    cli.put("one", "true")
+    stop = [*command(), "--spool", str(cli.spool), "worker", "stop"]
+    words = [sys.executable, "-c", STOPPED_AT_THE_START, str(cli.spool), *stop]
+    done = subprocess.run(words, cwd=cli.cwd, env=environment(), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (143, b"Stopped a supervisor that had no workers yet\n")
+    assert (cli.state("one"), cli.files("workers")) == ("pending", [])
+
+
 def test_a_supervisor_that_waits_for_its_jobs_to_end_uses_no_cpu(cli: Cli) -> None:
     cli.put("one", "touch up.one; exec sleep 60")
     with cli.workers() as supervisor:
