@@ -17,7 +17,10 @@ from queuectl.spool import Spool
 from queuectl.tree import CONFIG, DIRECTORIES, MARKER
 
 # Locks and renames are not reliable on these, or other machines' changes are not seen.
-_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs")
+_NETWORK = (
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "coda", "ceph", "lustre", "glusterfs"),
+    *("beegfs", "fhgfs", "gfs2", "gpfs", "ocfs2", "panfs", "pvfs2"),  # those of clusters
+)
 _MEMORY = ("tmpfs", "ramfs")
 
 

@@ -22,7 +22,7 @@ def test_a_new_spool_on_a_local_disk_is_accepted_without_a_word(spool: Spool, ki
     assert startcheck.check(spool) == []
 
 
-@pytest.mark.parametrize("name", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "fuse.sshfs", "fuseblk"])
+@pytest.mark.parametrize("name", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "fuse.sshfs", "fuseblk", "gpfs"])
 def test_a_file_system_of_other_machines_is_refused(spool: Spool, kind: list[str], name: str) -> None:
     kind.append(name)
     with pytest.raises(Refused, match=f"on {name}, where locks and renames of other machines cannot be trusted"):
