@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PATIENCE_S, STATES, Cli, end, environment, wait_until
+from helpers import PATIENCE_S, STATES, Cli, end, environment, next_line, wait_until
 
 HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
 # Notes each run; a directory that is there already is another run of this job that still lives.
@@ -403,6 +403,20 @@ def test_a_cancelled_job_is_not_retried(cli: Cli) -> None:
         cli.ok("cancel", "one")
         others_work(cli, "a", 3)
     assert (cli.cwd / "runs.all").read_text() == "run\n"
+
+
+def test_a_cancelled_job_that_is_retried_is_not_cancelled_again(cli: Cli) -> None:
+    cli.put("one", f"echo begun; {HOLD}")
+    with cli.workers(stdout=subprocess.PIPE) as workers:
+        up(cli, "one")
+        cli.ok("cancel", "one")
+        cli.ok("retry", "one")
+        told = [next_line(workers.stdout) for _ in range(5)]
+        assert told[1:] == ["begun\n", "[Worker 1] Job one was cancelled\n", told[0], "begun\n"]
+        # The output has been shown, and so the worker has looked at what it is told.
+        (cli.cwd / "go").touch()
+        wait_until(lambda: cli.state("one") in ("completed", "dead"))
+    assert cli.state("one") == "completed"
 
 
 def test_cancel_of_a_job_whose_worker_died_withdraws_it_once_its_command_has_ended(cli: Cli) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hand import Hand
 
-from queuectl import clock, doctor, job, recovery, room, wakeup
+from queuectl import clock, disk, doctor, job, recovery, room, startcheck, wakeup
 from queuectl.checks import Finding, jobs, twins
 from queuectl.errors import NotFound
 from queuectl.job import Job, State
@@ -225,6 +225,27 @@ def test_a_disk_that_takes_no_file_is_named(queue: Queue, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Spool, "probe", refuse)
     assert only(queue)[:2] == (".", "cannot be written to: Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("kind", "meaning"),
+    [
+        ("nfs4", "on nfs4, where locks and renames of other machines cannot be trusted"),
+        ("tmpfs", "is on tmpfs: its jobs do not survive a reboot"),
+    ],
+)
+def test_a_file_system_that_cannot_be_relied_on_is_named(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, kind: str, meaning: str
+) -> None:
+    monkeypatch.setattr(startcheck, "file_system", lambda _path: kind)
+    (found,) = queue.doctor()
+    assert (found.kind, found.path, found.meaning) == ("file-system", str(queue.path), meaning)
+    assert found.remedy
+
+
+def test_locks_that_two_can_have_are_named(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "flock", lambda _fd: True)
+    assert only(queue)[:2] == (".", "two locks on one file are granted here; flock(2) does not work on it")
 
 
 def stat_of(monkeypatch: pytest.MonkeyPatch, **parts: int) -> None:
