@@ -286,10 +286,12 @@ def test_a_claim_that_meets_a_read_only_disk_is_made_when_it_is_writable(switch:
         (cli.spool / "paused").touch()
         cli.enqueue("--id", "one", "--delay", "1s", "echo run >>runs")
         (cli.spool / "paused").unlink()
+        workers = cli.worker_pids()
         switch.set_read_only(True)
         told(supervisor, "Read-only file system")
         switch.set_read_only(False)
         wait_until(lambda: cli.state("one") == "completed")
+        assert cli.worker_pids() == workers
     assert ((cli.cwd / "runs").read_text(), cli.job("one")["attempts"]) == ("run\n", 1)
 
 
