@@ -301,8 +301,9 @@ def test_without_notification_workers_say_so_once_and_find_each_drop_by_polling(
             cli.drop(f"{number}.json", {"command": "true"})
             done(cli, number + 1)
         wait_until(lambda: (tmp_path / "stderr").read_text())
-        cli.drop("last.json", {"command": "true"})
-        done(cli, 5)
+        for number in (5, 6):  # the first poll, which comes anyway, finds one of them at most
+            cli.drop(f"{number}.json", {"command": "true"})
+            done(cli, number)
     told = [line for line in (tmp_path / "stderr").read_text().splitlines() if not line.startswith("Ending")]
     assert len(told) == 1, told
     assert "notification" in told[0]
