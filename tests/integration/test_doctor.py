@@ -628,6 +628,21 @@ def test_the_twin_of_a_job_that_runs_is_left_until_it_has_ended(queue: Queue, ha
     assert ("twins", True) in kinds(queue, repair=True)
 
 
+def test_a_job_that_moves_while_its_twins_are_looked_for_is_not_two(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(queue, f"pending/{STAMP}.5.a.json")
+    real = twins.read_name
+
+    def move(state: State, name: str) -> object:
+        if state is State.PENDING:
+            path.rename(queue.path / "completed" / f"{STAMP}.0.a.json")
+        return real(state, name)
+
+    monkeypatch.setattr(twins, "read_name", move)
+    assert list(twins.look(Spool(queue.path))) == []
+
+
 # Leftovers.
 
 
