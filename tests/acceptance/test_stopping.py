@@ -69,6 +69,12 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def pipes(pid: int) -> set[str]:
+    """Return the names of a process's pipes, but for its standard streams."""
+    ends = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if int(fd.name) > 2]
+    return {name for name in ends if name.startswith("pipe:")}
+
+
 # Kindly.
 
 KIND = [
@@ -445,11 +451,6 @@ def test_workers_whose_supervisor_was_killed_finish_their_jobs_and_go(cli: Cli) 
 
 def test_workers_hold_no_pipe_of_one_another(cli: Cli) -> None:
     """One that did would hide the supervisor's death from another."""
-
-    def pipes(pid: int) -> set[str]:
-        ends = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if int(fd.name) > 2]
-        return {name for name in ends if name.startswith("pipe:")}
-
     with cli.workers("--count", "3"):
         wait_until(lambda: len(cli.json("worker", "list")) == 3)
         cli.put("one", "true")
@@ -457,6 +458,20 @@ def test_workers_hold_no_pipe_of_one_another(cli: Cli) -> None:
         first, second, third = (pipes(pid) for pid in cli.worker_pids())
     assert first
     assert not first & second | second & third | first & third
+
+
+def test_a_worker_that_is_started_later_holds_no_pipe_of_the_listener(cli: Cli) -> None:
+    """It would keep the listener alive when the supervisor has died."""
+    with cli.workers() as supervisor:
+        (first,) = cli.worker_pids()
+        wait_until(lambda: len(family(supervisor.pid)) == 3, what="the listener")
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: cli.worker_pids() not in ([], [first]))
+        (second,) = cli.worker_pids()
+        (listener,) = set(family(supervisor.pid)) - {supervisor.pid, second}
+        held = pipes(listener)
+        assert held
+        assert not held & pipes(second)
 
 
 def test_worker_stop_now_reaches_workers_that_have_lost_their_supervisor(cli: Cli) -> None:
