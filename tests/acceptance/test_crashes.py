@@ -419,6 +419,15 @@ def test_a_cancelled_job_that_is_retried_is_not_cancelled_again(cli: Cli) -> Non
     assert cli.state("one") == "completed"
 
 
+def test_a_request_whose_asker_has_died_is_heeded_and_deleted(cli: Cli) -> None:
+    cli.put("one", HOLD)
+    with cli.workers():
+        up(cli, "one")
+        (cli.spool / "cancel" / "one").touch()
+        wait_until(lambda: cli.state("one") == "dead")
+        wait_until(lambda: not cli.files("cancel"), what="the request to be deleted")
+
+
 def test_cancel_of_a_job_whose_worker_died_withdraws_it_once_its_command_has_ended(cli: Cli) -> None:
     cli.put("one", f"{PROVE} echo $PPID $$ >pids.one; {HOLD}{UNPROVE}")
     with cli.workers("--count", "2"):
