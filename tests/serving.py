@@ -1,15 +1,17 @@
-"""A dashboard as a process of its own, for tests that look at it from outside."""
+"""A dashboard as a process of its own, for tests that look at it from outside, and what its page shows in a browser."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from helpers import Cli, end, next_line
+
+Open = Callable[..., Any]  # the fixture `open_page` of the browser's tests
 
 
 class Dashboard:
@@ -36,3 +38,22 @@ def dashboard(cli: Cli, *args: str, port: int = 0, **kwargs: Any) -> Iterator[Da
         yield Dashboard(process, line.split()[1])
     finally:
         end(process)
+
+
+# In a browser.
+
+
+def row(page: Any, id: str) -> Any:
+    """Return the row of a job in the table."""
+    return page.locator(f"tr[data-id='{id}']")
+
+
+def shown(page: Any) -> list[str]:
+    """Return the ids in the table, from above."""
+    found: list[str] = page.eval_on_selector_all(".jobs tbody tr", "rows => rows.map(row => row.dataset.id)")
+    return found
+
+
+def card(page: Any, name: str) -> Any:
+    """Return the number on one of the cards above the table."""
+    return page.locator(f".card.{name} strong")

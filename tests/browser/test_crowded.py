@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Cli, wait_until
-from serving import Dashboard
+from helpers import Cli, new_cli, wait_until
+from serving import Dashboard, Open, card, dashboard, row, shown
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'queuectl[test]'")
 expect = sync_api.expect
 
-Open = Callable[..., Any]
 MANY = 20_000
 UNTIL_GO = "while ! [ -e go ]; do sleep 0.05; done"
 PHONE = {"width": 375, "height": 700}
-
-
-def row(page: Any, id: str) -> Any:
-    return page.locator(f"tr[data-id='{id}']")
-
-
-def shown(page: Any) -> list[str]:
-    """Return the ids in the table, from above."""
-    found: list[str] = page.eval_on_selector_all(".jobs tbody tr", "rows => rows.map(row => row.dataset.id)")
-    return found
-
-
-def card(page: Any, name: str) -> Any:
-    return page.locator(f".card.{name} strong")
 
 
 def completed(spool: Path, count: int) -> None:
@@ -47,8 +31,6 @@ def completed(spool: Path, count: int) -> None:
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A spool with many completed jobs, that all tests of them share."""
-    from helpers import new_cli
-
     made = new_cli(tmp_path_factory.mktemp("crowd"))
     completed(made.spool, MANY)
     return made
@@ -56,8 +38,6 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 
 @pytest.fixture
 def crowded(crowd: Cli, browser: Any) -> Any:
-    from serving import dashboard
-
     with dashboard(crowd) as found:
         yield found
 

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from helpers import Cli, wait_until
-from serving import Dashboard, dashboard
+from serving import Dashboard, Open, card, dashboard, row, shown
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'queuectl[test]'")
 expect = sync_api.expect
-
-Open = Callable[..., Any]
-
-
-def row(page: Any, id: str) -> Any:
-    return page.locator(f"tr[data-id='{id}']")
-
-
-def shown(page: Any) -> list[str]:
-    """Return the ids in the table, from above."""
-    found: list[str] = page.eval_on_selector_all(".jobs tbody tr", "rows => rows.map(row => row.dataset.id)")
-    return found
-
-
-def card(page: Any, name: str) -> Any:
-    return page.locator(f".card.{name} strong")
 
 
 def enqueue_dead(cli: Cli, *ids: str) -> None:
