@@ -7,6 +7,7 @@ import threading
 import pytest
 from api.caller import Answer, Caller
 from hand import Hand
+from helpers import wait_until
 
 from queuectl.job import State
 from queuectl.queue import Queue
@@ -178,11 +179,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queuectl.roster.RESTS", 1e9)
 
 
-def test_what_arrives_in_a_large_directory_is_told_by_the_watch(
-    large: None, api: Caller, queue: Queue, hand: Hand
-) -> None:
-    from helpers import wait_until
-
+def test_what_arrives_in_a_large_directory_is_told_by_the_watch(large: None, api: Caller, queue: Queue) -> None:
     queue.enqueue("true", id="one")
     assert api.get("/api/v1/counts")["pending"] == 1
     api.get("/api/v1/counts")
@@ -193,11 +190,7 @@ def test_what_arrives_in_a_large_directory_is_told_by_the_watch(
     assert [job["id"] for job in api.get("/api/v1/jobs?sort=id")["jobs"]] == ["one", "two"]
 
 
-def test_what_is_removed_from_a_large_directory_is_told_by_the_watch(
-    large: None, api: Caller, queue: Queue, hand: Hand
-) -> None:
-    from helpers import wait_until
-
+def test_what_is_removed_from_a_large_directory_is_told_by_the_watch(large: None, api: Caller, queue: Queue) -> None:
     queue.enqueue("true", id="one")
     api.get("/api/v1/counts")
     api.get("/api/v1/counts")
@@ -205,23 +198,20 @@ def test_what_is_removed_from_a_large_directory_is_told_by_the_watch(
     wait_until(lambda: api.get("/api/v1/counts")["pending"] == 0)
 
 
-def test_a_change_of_our_own_is_seen_in_a_large_directory_at_once(
-    large: None, api: Caller, queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api.door.view, "_deaf", True)  # nobody tells
+@pytest.fixture
+def deaf(large: None, api: Caller, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view of a large directory with the job `one` that has read it, and is told of no change."""
+    monkeypatch.setattr(api.door.view, "_deaf", True)
     queue.enqueue("true", id="one")
     for _ in range(3):
         api.get("/api/v1/counts")
+
+
+def test_a_change_of_our_own_is_seen_in_a_large_directory_at_once(deaf: None, api: Caller) -> None:
     api.post("/api/v1/jobs/one/cancel")
     assert [api.get("/api/v1/counts")[state] for state in ("pending", "dead")] == [0, 1]
 
 
-def test_what_was_posted_is_seen_in_a_large_directory_at_once(
-    large: None, api: Caller, queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api.door.view, "_deaf", True)  # nobody tells
-    queue.enqueue("true", id="one")
-    for _ in range(3):
-        api.get("/api/v1/counts")
+def test_what_was_posted_is_seen_in_a_large_directory_at_once(deaf: None, api: Caller) -> None:
     api.post("/api/v1/jobs", {"command": "true"})
     assert api.get("/api/v1/counts")["pending"] == 2
