@@ -34,12 +34,17 @@ def wait_until(condition: Callable[[], T], timeout: float = PATIENCE_S, what: st
         left -= min(time.monotonic() - looked, STILL_S)  # what stood still meanwhile is the machine
 
 
+def state_of(pid: int) -> str:
+    """Return the letter of a process's state, nothing when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def is_alive(pid: int) -> bool:
     """Say whether a process runs; one that has ended and waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return state_of(pid) not in ("", "Z", "X")
 
 
 def named(path: Path) -> str | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Cli, environment, wait_until
+from helpers import Cli, environment, is_alive, wait_until
 
 # Runs until the file `go` appears, and says by `up.<id>` that it has begun.
 HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
@@ -44,13 +42,6 @@ def exit_word(cli: Cli, id: str) -> str:
     """Return the part of an ended job's name that tells how it ended."""
     (path,) = cli.names(id)
     return path.name.split(".")[1]
-
-
-def lives(pid: int) -> bool:
-    """Say whether a process is there and no zombie."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 # Surroundings.
@@ -251,13 +242,13 @@ def test_what_ignores_term_is_killed_after_the_grace_period(cli: Cli) -> None:
     run(cli, "trap '' TERM; echo $$; sleep 60 & echo $!; wait", timeout=0.3)
     pids = [int(pid) for pid in cli.log("one").split()]
     assert len(pids) == 2
-    wait_until(lambda: not any(map(lives, pids)), what="the group to be gone")
+    wait_until(lambda: not any(map(is_alive, pids)), what="the group to be gone")
 
 
 def test_children_that_ignore_term_are_killed_though_the_command_itself_heeds_it(cli: Cli) -> None:
     run(cli, "(trap '' TERM; sleep 60) & echo $!; exec sleep 60", timeout=0.3)
     child = int(cli.log("one"))
-    wait_until(lambda: not lives(child), what="the child to be gone")
+    wait_until(lambda: not is_alive(child), what="the child to be gone")
 
 
 def test_a_stopped_command_does_not_escape_its_timeout(cli: Cli) -> None:

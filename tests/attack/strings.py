@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers import PATIENCE_S, environment
+from helpers import PATIENCE_S, environment, is_alive
 
 TESTS = Path(__file__).parent.parent
 
@@ -38,9 +38,7 @@ class Command:
 
     def lives(self) -> bool:
         """Say whether it runs; a zombie has given its lock back already."""
-        with contextlib.suppress(OSError):
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-        return False
+        return is_alive(self.pid)
 
     def end(self, fifo: Path, code: int) -> None:
         """Let it exit with a code, and wait until it has."""

@@ -6,10 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from helpers import Cli, wait_until
+from helpers import Cli, is_alive, wait_until
 
 CHILDREN = 40
 PROLOGUE = "import os, signal, sys, time\n"
@@ -23,7 +22,7 @@ def cli(cli: Cli) -> Iterator[Cli]:
     yield cli
     (cli.cwd / "go").touch()
     for pid in pids(cli):
-        if alive(pid):
+        if is_alive(pid):
             os.kill(pid, signal.SIGKILL)
     cli.kill_all()
 
@@ -35,14 +34,6 @@ def python(source: str) -> list[str]:
 def pids(cli: Cli) -> list[int]:
     """Return the pids that a job has noted."""
     return [int(path.name.removeprefix("pid.")) for path in cli.cwd.glob("pid.*")]
-
-
-def alive(pid: int) -> bool:
-    """Say whether a process runs; one that has ended and waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 NOTE = "open(f'pid.{os.getpid()}', 'w').close()\n"
@@ -74,7 +65,7 @@ def test_a_job_that_forks_until_its_limit_is_ended_whole_by_its_timeout(cli: Cli
         wait_until(lambda: cli.state("forks") == "dead")
         assert (cli.cwd / "full").exists()
         assert cli.job("forks")["exit"] == "timeout"
-        wait_until(lambda: not any(map(alive, pids(cli))), what="the end of all its children")
+        wait_until(lambda: not any(map(is_alive, pids(cli))), what="the end of all its children")
         cli.put("after", "true")
         wait_until(lambda: cli.state("after") == "completed")
 
@@ -100,7 +91,7 @@ def test_a_job_that_leaves_a_deaf_daemon_without_descriptors_is_over_when_its_co
     with cli.workers():
         wait_until(lambda: cli.state("daemon") == "completed")
         (pid,) = pids(cli)
-        assert alive(pid)
+        assert is_alive(pid)
     assert cli.run("doctor", "--repair").stdout.count("\topen\t") == cli.run("doctor").stdout.count("reboot")
     assert cli.job("daemon")["attempts"] == 1
 
@@ -115,7 +106,7 @@ def test_a_job_whose_daemon_is_deaf_and_elsewhere_is_ended_without_it(cli: Cli, 
             cli.ok("cancel", "daemon")
         wait_until(lambda: cli.state("daemon") == "dead")
         (pid,) = pids(cli)
-        assert (cli.job("daemon")["exit"], alive(pid)) == ({"cancel": "cancelled"}.get(how, how), True)
+        assert (cli.job("daemon")["exit"], is_alive(pid)) == ({"cancel": "cancelled"}.get(how, how), True)
 
 
 def test_a_flood_that_nobody_limits_hinders_no_other_worker_and_can_be_cancelled(cli: Cli) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from clusters.dask import DaskCluster, cluster
-from helpers import wait_until
+from helpers import is_alive, state_of, wait_until
 
 from queuectl.executors import NOT_STARTED, CannotStart, Cluster, Execution, Executor, Exit, Order, local
 from queuectl.executors.dask import DaskExecutor
@@ -159,19 +159,6 @@ def ended(execution: Execution) -> Exit:
 def bare(end: Exit | None) -> Exit | None:
     """Return how a command ended, without the machine and the time, which only some executors know."""
     return end and msgspec.structs.replace(end, host=None, took_s=None)
-
-
-def state_of(pid: int) -> str:
-    """Return the letter of a process's state, nothing when there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def is_gone(pid: int) -> bool:
-    """Say whether a process has ended, be it that nobody has collected its exit status yet."""
-    return state_of(pid) in ("", "Z")
 
 
 def script(path: Path, text: str) -> Path:
@@ -533,7 +520,7 @@ def test_a_command_that_has_ended_is_reported_before_an_interrupt(bench: Bench) 
 def test_waiting_is_for_the_command_and_not_for_the_end_of_its_output(bench: Bench) -> None:
     execution = bench.start("sleep 300 & echo $!; exit 3")
     assert ended(execution) == Exit(3, None)
-    assert not is_gone(int(bench.log))
+    assert is_alive(int(bench.log))
 
 
 # Ending a command and all that it has started.
@@ -545,9 +532,9 @@ def test_a_background_child_survives_the_normal_end_of_its_command(bench: Bench)
     ended(execution)
     child = int(bench.log)
     assert execution.group_alive()
-    assert not is_gone(child)
+    assert is_alive(child)
     execution.kill()
-    wait_until(lambda: is_gone(child), what="the child to end")
+    wait_until(lambda: not is_alive(child), what="the child to end")
 
 
 def test_a_group_without_members_is_not_alive(bench: Bench) -> None:
@@ -562,7 +549,7 @@ def test_term_reaches_every_process_of_the_group(bench: Bench) -> None:
     children = [int(pid) for pid in bench.log.split()]
     execution.terminate()
     assert ended(execution) == Exit(None, signal.SIGTERM)
-    wait_until(lambda: all(is_gone(child) for child in children), what="the children to end")
+    wait_until(lambda: not any(map(is_alive, children)), what="the children to end")
 
 
 def test_a_command_may_tidy_up_when_it_is_told_to_end(bench: Bench) -> None:
@@ -589,16 +576,16 @@ def test_a_tree_that_ignores_term_is_ended_by_kill(bench: Bench) -> None:
     children = [int(pid) for pid in bench.log.split()]
     execution.terminate()
     assert execution.wait(0.05, ()) is None
-    assert not any(is_gone(child) for child in children)
+    assert all(map(is_alive, children))
     execution.kill()
     assert ended(execution) == Exit(None, signal.SIGKILL)
-    wait_until(lambda: all(is_gone(child) for child in children), what="the children to end")
+    wait_until(lambda: not any(map(is_alive, children)), what="the children to end")
 
 
 @but_not("local", "local without pidfd", "launcher", because="what a command leaves in the background lives on here")
 def test_what_a_command_leaves_behind_on_a_node_ends_with_it(bench: Bench) -> None:
     assert bench.run("sleep 300 & echo $!; exit 3") == Exit(3, None)
-    wait_until(lambda: is_gone(int(bench.log)), what="the child to end")
+    wait_until(lambda: not is_alive(int(bench.log)), what="the child to end")
 
 
 @on_this_machine_only
@@ -610,7 +597,7 @@ def test_what_is_left_of_a_group_can_be_killed_after_its_command_has_ended(bench
     ended(execution)
     assert execution.group_alive()
     execution.kill()
-    wait_until(lambda: is_gone(child), what="the child to end")
+    wait_until(lambda: not is_alive(child), what="the child to end")
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])

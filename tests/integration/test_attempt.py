@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hand import Hand
+from helpers import is_alive
 
 from queuectl import attempt, clock, settling
 from queuectl.config import Config
@@ -29,13 +30,6 @@ def outcome(how: str, **fields: Any) -> Outcome:
 
 def pids(queue: Queue, id: str) -> list[int]:
     return [int(word) for word in queue.logs(id).split()]
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 # Deciding.
@@ -180,7 +174,7 @@ def test_a_timeout_ends_the_command_and_counts(queue: Queue, hand: Hand) -> None
     found = queue.get("a")
     assert (found.state, found.exit, found.attempts) == (State.FAILED, "timeout", 1)
     assert found.last_error == "timeout after 0.05 s"
-    assert all(is_gone(pid) for pid in pids(queue, "a"))
+    assert not any(map(is_alive, pids(queue, "a")))
 
 
 def test_the_timeout_of_the_settings_is_for_jobs_that_have_none(queue: Queue, hand: Hand) -> None:
@@ -205,7 +199,7 @@ def test_a_command_that_ignores_term_is_killed_after_its_grace(queue: Queue, han
     found = queue.get("a")
     assert (found.exit, found.history[0].signal) == ("timeout", signal.SIGKILL)
     assert len(pids(queue, "a")) == 2
-    assert all(is_gone(pid) for pid in pids(queue, "a"))
+    assert not any(map(is_alive, pids(queue, "a")))
 
 
 def test_a_success_after_the_timeout_is_no_success(queue: Queue, hand: Hand) -> None:
