@@ -5,7 +5,10 @@ from pathlib import Path
 
 import figures
 import pytest
-from helpers import Cli
+from hand import Hand
+from helpers import Cli, new_cli
+
+from queuectl.queue import Queue
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,11 +27,21 @@ def pytest_configure() -> None:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """The installed command on a new spool, called from a directory of its own."""
-    work = tmp_path / "work"
-    work.mkdir()
-    made = Cli(tmp_path / "spool", work)
-    made.ok("init", str(made.spool), spool=False)
-    return made
+    return new_cli(tmp_path)
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    """A queue on a new spool; the test runs in a directory of its own."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return Queue(tmp_path / "spool", create=True)
+
+
+@pytest.fixture
+def hand(queue: Queue) -> Hand:
+    """A worker on that queue, without a process of its own."""
+    return Hand(queue.path)
 
 
 @pytest.fixture

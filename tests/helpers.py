@@ -18,6 +18,8 @@ T = TypeVar("T")
 STATES = ("pending", "processing", "completed", "failed", "dead")
 PATIENCE_S = 30.0
 STILL_S = 1.0  # a look that takes longer is counted as this much
+# Runs until the file `go` appears, and says by `up.<id>` that it has begun.
+HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
 
 
 def wait_until(condition: Callable[[], T], timeout: float = PATIENCE_S, what: str = "") -> T:
@@ -45,6 +47,16 @@ def state_of(pid: int) -> str:
 def is_alive(pid: int) -> bool:
     """Say whether a process runs; one that has ended and waits to be reaped does not."""
     return state_of(pid) not in ("", "Z", "X")
+
+
+def holders(spool: Path) -> list[int]:
+    """Return the pids of all processes that have a file of a spool open."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(fd).startswith(f"{spool}/") for fd in (process / "fd").iterdir()):
+                found.append(int(process.name))
+    return found
 
 
 def named(path: Path) -> str | None:
@@ -213,12 +225,7 @@ class Cli:
 
     def holders(self) -> list[int]:
         """Return the pids of all processes that have a file of the spool open: supervisors, workers, commands."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if any(os.readlink(fd).startswith(f"{self.spool}/") for fd in (process / "fd").iterdir()):
-                    found.append(int(process.name))
-        return found
+        return holders(self.spool)
 
     def kill_all(self) -> None:
         """Kill every process that has a file of the spool open, at once and until there is none."""
@@ -227,6 +234,11 @@ class Cli:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.005)
+
+    def end_all(self) -> None:
+        """Let the jobs that `HOLD` end, and kill whatever else still runs."""
+        (self.cwd / "go").touch()
+        self.kill_all()
 
     def state(self, id: str) -> str | None:
         """Return the state of a job by the directory that holds its file."""
@@ -246,6 +258,12 @@ def next_line(stream: IO[bytes] | None) -> str:
     reader.join(PATIENCE_S)
     assert found, f"no line within {PATIENCE_S} s"
     return found[0].decode()
+
+
+def told(process: subprocess.Popen[bytes], text: str) -> None:
+    """Wait until a background command says this on stderr."""
+    while text not in (line := next_line(process.stderr)):
+        assert line, f"{text!r} was not said"
 
 
 def new_cli(place: Path) -> Cli:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PATIENCE_S, STATES, Cli, end, environment, next_line, wait_until
+from helpers import HOLD, PATIENCE_S, STATES, Cli, end, environment, next_line, wait_until
 
-HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
 # Notes each run; a directory that is there already is another run of this job that still lives.
 PROVE = (
     "echo $QUEUECTL_ATTEMPT >>runs.$QUEUECTL_JOB_ID;"
@@ -33,8 +32,7 @@ def cli(cli: Cli) -> Iterator[Cli]:
     """A spool whose retries do not wait and whose workers look often; whatever runs is ended afterwards."""
     cli.configure(backoff_base=0, kill_grace_sec=0.3, poll_interval_sec=0.1)
     yield cli
-    (cli.cwd / "go").touch()
-    cli.kill_all()
+    cli.end_all()
 
 
 def runs(cli: Cli, id: str) -> list[int]:

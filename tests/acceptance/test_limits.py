@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import Cli, next_line, wait_until
+from helpers import HOLD, Cli, next_line, wait_until
 
-HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
 TOO_MUCH = "sig25"  # SIGXFSZ
 MORE_THAN_THERE_IS = "1024 TiB"
 
@@ -21,8 +20,7 @@ def cli(cli: Cli) -> Iterator[Cli]:
     """A spool whose workers end jobs quickly; whatever runs is ended afterwards."""
     cli.configure(backoff_base=0, kill_grace_sec=0.3)
     yield cli
-    (cli.cwd / "go").touch()
-    cli.kill_all()
+    cli.end_all()
 
 
 # max_log_bytes

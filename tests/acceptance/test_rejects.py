@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers import PATIENCE_S, Cli, cpu_ticks, wait_until
+from machine import leave_socket
 
 STARTED_LONG_AGO = "20200101T000000000Z"
 LIMIT = 600_000
@@ -79,13 +79,7 @@ def make_fifo(path: Path, outside: Path) -> None:
 
 
 def make_socket(path: Path, outside: Path) -> None:
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
-        here = os.getcwd()
-        os.chdir(path.parent)  # the name of a socket must be short
-        try:
-            listener.bind(path.name)
-        finally:
-            os.chdir(here)
+    leave_socket(path)
 
 
 def make_symlink(path: Path, outside: Path) -> None:

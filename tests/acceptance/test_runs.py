@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers import Cli, environment, is_alive, wait_until
-
-# Runs until the file `go` appears, and says by `up.<id>` that it has begun.
-HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
+from helpers import HOLD, Cli, environment, is_alive, wait_until
 
 
 @pytest.fixture
@@ -21,8 +18,7 @@ def cli(cli: Cli) -> Iterator[Cli]:
     """A spool whose retries do not wait; whatever runs is ended afterwards."""
     cli.configure(backoff_base=0, kill_grace_sec=0.3, poll_interval_sec=0.2)
     yield cli
-    (cli.cwd / "go").touch()
-    cli.kill_all()
+    cli.end_all()
 
 
 def run(cli: Cli, command: str | list[str], **fields: Any) -> dict[str, Any]:

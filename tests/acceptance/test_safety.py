@@ -13,17 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE_S, Cli, command, environment, wait_until
+from helpers import HOLD, PATIENCE_S, Cli, command, environment, told, wait_until
+from machine import can_mount
 
 NOBODY = 65534
-HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
-
-
-def can_mount() -> bool:
-    """Say whether file systems can be mounted here, in a namespace of one's own."""
-    if os.geteuid() != 0 or not shutil.which("unshare"):
-        return False
-    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
 
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -35,19 +28,7 @@ def cli(cli: Cli) -> Iterator[Cli]:
     """A spool whose workers look often; whatever runs is ended afterwards."""
     cli.configure(backoff_base=0, kill_grace_sec=0.3, poll_interval_sec=0.1)
     yield cli
-    (cli.cwd / "go").touch()
-    cli.kill_all()
-
-
-def told(supervisor: subprocess.Popen[bytes], text: str) -> bytes:
-    """Wait until the workers have said this on stderr; returns all that they said since the last time."""
-    assert supervisor.stderr
-    heard = b""
-    while text.encode() not in heard:
-        line = supervisor.stderr.readline()
-        assert line, f"{text!r} was not said, but {heard!r}"
-        heard += line
-    return heard
+    cli.end_all()
 
 
 # Spools that others can write to.
@@ -279,8 +260,7 @@ def small(tmp_path: Path) -> Iterator[Cli]:
         made.configure(backoff_base=0, kill_grace_sec=0.3, poll_interval_sec=0.1)
         yield made
     finally:
-        (work / "go").touch()
-        made.kill_all()
+        made.end_all()
         subprocess.run(["umount", "-l", place], check=True)
 
 

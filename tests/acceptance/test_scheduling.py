@@ -23,11 +23,6 @@ def marks(cli: Cli, word: str) -> str:
     return f"echo {word} >> '{cli.cwd}/tally'"
 
 
-def bulk(cli: Cli, *jobs: dict[str, Any]) -> None:
-    """Enqueue jobs by one command, from the lines of a file."""
-    cli.ok("enqueue", "-q", "-f", "-", stdin="".join(json.dumps(job) + "\n" for job in jobs))
-
-
 def lines(cli: Cli) -> list[str]:
     """Return the lines of the tally."""
     path = cli.cwd / "tally"
@@ -76,13 +71,13 @@ def test_jobs_of_one_priority_run_in_the_order_in_which_they_were_enqueued(cli: 
 
 
 def test_jobs_of_one_file_run_in_the_order_of_its_lines(cli: Cli) -> None:
-    bulk(cli, *({"command": marks(cli, str(number))} for number in range(60)))
+    cli.enqueue_all(*({"command": marks(cli, str(number))} for number in range(60)))
     cli.drain()
     assert lines(cli) == [str(number) for number in range(60)]
 
 
 def test_a_higher_priority_runs_first(cli: Cli) -> None:
-    bulk(cli, *({"command": marks(cli, str(level)), "priority": level} for level in (0, 5, 9, 3, 8, 1)))
+    cli.enqueue_all(*({"command": marks(cli, str(level)), "priority": level} for level in (0, 5, 9, 3, 8, 1)))
     cli.drain()
     assert lines(cli) == ["9", "8", "5", "3", "1", "0"]
 
@@ -90,7 +85,7 @@ def test_a_higher_priority_runs_first(cli: Cli) -> None:
 def test_the_words_high_medium_and_low_are_priorities_nine_five_and_one(cli: Cli) -> None:
     for word in ("low", "high", "medium"):
         cli.enqueue("--priority", word, marks(cli, word))
-    bulk(cli, *({"command": marks(cli, str(level)), "priority": level} for level in range(10)))
+    cli.enqueue_all(*({"command": marks(cli, str(level)), "priority": level} for level in range(10)))
     cli.drain()
     assert lines(cli) == ["high", "9", "8", "7", "6", "medium", "5", "4", "3", "2", "low", "1", "0"]
 
@@ -104,23 +99,23 @@ def test_the_words_are_priorities_in_drops_too(cli: Cli) -> None:
 
 
 def test_a_job_without_a_priority_is_medium(cli: Cli) -> None:
-    bulk(cli, *({"command": marks(cli, word), "priority": int(word)} for word in ("4", "5", "6")))
+    cli.enqueue_all(*({"command": marks(cli, word), "priority": int(word)} for word in ("4", "5", "6")))
     cli.enqueue(marks(cli, "none"))
-    bulk(cli, {"command": marks(cli, "none in a file")}, {"command": marks(cli, "last 5"), "priority": 5})
+    cli.enqueue_all({"command": marks(cli, "none in a file")}, {"command": marks(cli, "last 5"), "priority": 5})
     cli.drain()
     assert lines(cli) == ["6", "5", "none", "none in a file", "last 5", "4"]
 
 
 def test_within_a_priority_the_order_of_arrival_holds(cli: Cli) -> None:
     words = ("1a", "9a", "1b", "9b", "9c", "1c")
-    bulk(cli, *({"command": marks(cli, word), "priority": int(word[0])} for word in words))
+    cli.enqueue_all(*({"command": marks(cli, word), "priority": int(word[0])} for word in words))
     cli.drain()
     assert lines(cli) == ["9a", "9b", "9c", "1a", "1b", "1c"]
 
 
 @pytest.mark.parametrize("how", ["enqueue", "drop"])
 def test_an_urgent_job_that_arrives_while_a_long_list_is_worked_off_gets_ahead(cli: Cli, how: str) -> None:
-    bulk(cli, *({"command": f"{marks(cli, 'low')}; sleep 0.1", "priority": "low"} for _ in range(100)))
+    cli.enqueue_all(*({"command": f"{marks(cli, 'low')}; sleep 0.1", "priority": "low"} for _ in range(100)))
     with cli.workers("--count", "1"):
         wait_until(lambda: len(lines(cli)) >= 3)
         if how == "enqueue":
@@ -459,8 +454,9 @@ def test_a_drain_of_a_paused_queue_waits_for_resume(cli: Cli) -> None:
 
 def test_two_drains_at_once_share_the_work_and_both_end(cli: Cli) -> None:
     met = "touch $QUEUECTL_JOB_ID; until [ -e here ] && [ -e there ]; do sleep 0.02; done"
-    bulk(cli, *({"command": met, "id": id} for id in ("here", "there")))  # neither ends before the other has begun
-    bulk(cli, *({"command": marks(cli, str(number))} for number in range(60)))
+    # Neither ends before the other has begun.
+    cli.enqueue_all(*({"command": met, "id": id} for id in ("here", "there")))
+    cli.enqueue_all(*({"command": marks(cli, str(number))} for number in range(60)))
     drains = [cli.start("worker", "start", "--drain", stdout=subprocess.DEVNULL) for _ in range(2)]
     try:
         assert [drain.wait(30) for drain in drains] == [0, 0]

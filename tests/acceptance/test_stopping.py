@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE_S, Cli, command, cpu_ticks, end, environment, family, wait_until
+from helpers import PATIENCE_S, Cli, command, cpu_ticks, end, environment, family, told, wait_until
 
 # Runs until the file `go` appears, and says by `up.<id>` that it has begun.
 HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done; echo held"
@@ -24,8 +24,7 @@ def cli(cli: Cli) -> Iterator[Cli]:
     """A spool with a short grace period; whatever runs is ended afterwards."""
     cli.configure(backoff_base=0, kill_grace_sec=0.3, poll_interval_sec=0.2)
     yield cli
-    release(cli)
-    cli.kill_all()
+    cli.end_all()
 
 
 def release(cli: Cli) -> None:
@@ -46,22 +45,6 @@ def group(process: subprocess.Popen[bytes], number: int) -> None:
 def alone(process: subprocess.Popen[bytes], number: int) -> None:
     """Send a signal to the supervisor alone, as kill(1) does."""
     process.send_signal(number)
-
-
-def said(process: subprocess.Popen[bytes], text: str) -> None:
-    """Wait until a process has said this on stderr."""
-    assert process.stderr
-    heard = b""
-    os.set_blocking(process.stderr.fileno(), False)
-
-    def hear() -> bool:
-        nonlocal heard
-        assert process.stderr
-        with contextlib.suppress(BlockingIOError):
-            heard += os.read(process.stderr.fileno(), 65536)
-        return text.encode() in heard
-
-    wait_until(hear, what=f"{text!r} on stderr")
 
 
 def parent(pid: int) -> int:
@@ -94,7 +77,7 @@ def test_a_signal_lets_running_jobs_finish_and_takes_nothing_new(cli: Cli, send:
         runs(cli, "one", "two")
         cli.put("three", "true")
         send(supervisor, number)
-        said(supervisor, "Stopping when the running jobs have ended")
+        told(supervisor, "Stopping when the running jobs have ended")
         assert cli.counts()["processing"] == 2
         release(cli)
         assert supervisor.wait(PATIENCE_S) == code
@@ -119,7 +102,7 @@ def test_a_drain_that_is_interrupted_says_so_by_its_exit_code(cli: Cli) -> None:
     with cli.workers("--drain") as supervisor:
         runs(cli, "one")
         group(supervisor, signal.SIGINT)
-        said(supervisor, "Stopping")
+        told(supervisor, "Stopping")
         release(cli)
         assert supervisor.wait(PATIENCE_S) == 130
     assert (cli.state("one"), cli.state("two")) == ("completed", "pending")
@@ -131,7 +114,7 @@ def test_worker_stop_returns_when_the_running_jobs_have_finished_and_all_are_gon
     with cli.workers() as supervisor:
         runs(cli, "one")
         stop = cli.start("worker", "stop")
-        said(supervisor, "Stopping when the running jobs have ended")
+        told(supervisor, "Stopping when the running jobs have ended")
         assert stop.poll() is None
         release(cli)
         assert stop.wait(PATIENCE_S) == 0
@@ -176,7 +159,7 @@ def test_a_supervisor_that_waits_for_its_jobs_to_end_uses_no_cpu(cli: Cli) -> No
     with cli.workers() as supervisor:
         runs(cli, "one")
         supervisor.send_signal(signal.SIGTERM)
-        said(supervisor, "Stopping")
+        told(supervisor, "Stopping")
         before = cpu_ticks(supervisor.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             supervisor.wait(1.5)
@@ -210,7 +193,7 @@ def test_workers_stop_kindly_while_the_queue_is_paused(cli: Cli) -> None:
 def ctrl_c_twice(cli: Cli, supervisor: subprocess.Popen[bytes]) -> int:
     """Interrupt from the terminal two times, and return the exit code."""
     group(supervisor, signal.SIGINT)
-    said(supervisor, "Ctrl-C again ends them")
+    told(supervisor, "Ctrl-C again ends them")
     group(supervisor, signal.SIGINT)
     return supervisor.wait(PATIENCE_S)
 
@@ -225,7 +208,7 @@ def stop_now(cli: Cli, supervisor: subprocess.Popen[bytes]) -> int:
 def stop_now_after_a_kind_stop(cli: Cli, supervisor: subprocess.Popen[bytes]) -> int:
     """Stop kindly, and then lose patience."""
     supervisor.send_signal(signal.SIGTERM)
-    said(supervisor, "Stopping")
+    told(supervisor, "Stopping")
     return stop_now(cli, supervisor)
 
 
@@ -295,7 +278,7 @@ def test_a_worker_that_ends_is_replaced_and_jobs_go_on(cli: Cli, number: int) ->
     with cli.workers() as supervisor:
         (first,) = cli.worker_pids()
         os.kill(first, number)
-        said(supervisor, "Worker 1 has ended")
+        told(supervisor, "Worker 1 has ended")
         cli.put("one", "echo $PPID")
         wait_until(lambda: cli.state("one") == "completed")
         assert int(cli.log("one")) != first
@@ -310,7 +293,7 @@ def test_a_worker_that_gets_sigterm_finishes_its_job_first(cli: Cli) -> None:
         os.kill(first, signal.SIGTERM)
         cli.put("two", "echo $PPID")
         release(cli)
-        said(supervisor, "Worker 1 has ended (exit 0)")
+        told(supervisor, "Worker 1 has ended (exit 0)")
         wait_until(lambda: cli.state("two") == "completed")
     assert (cli.state("one"), cli.job("one")["attempts"]) == ("completed", 1)
     assert int(cli.log("two")) != first

@@ -12,14 +12,14 @@ LEFT      it stays where it is, unchanged
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from machine import leave_socket
 
 from attack.corpus_bytes import DOOMED, FIELDS, RIGHT, VALUES, WRONG
 
@@ -114,13 +114,7 @@ def fifo(path: Path, _: str) -> None:
 
 
 def listening(path: Path, _: str) -> None:
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
-        here = os.getcwd()
-        os.chdir(path.parent)  # the name of a socket must be short
-        try:
-            listener.bind(path.name)
-        finally:
-            os.chdir(here)
+    leave_socket(path)
 
 
 def folder(path: Path, _: str) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers import command, environment, wait_until
+from helpers import command, environment, holders, wait_until
 
 PATIENCE_S = 90.0  # long enough for a machine that has much else to do; only what hangs waits so long
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -301,12 +301,7 @@ class Bench:
 
     def holders(self) -> list[int]:
         """Return the pids of processes that have a file of the spool open."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if any(os.readlink(fd).startswith(f"{self.spool}/") for fd in (process / "fd").iterdir()):
-                    found.append(int(process.name))
-        return found
+        return holders(self.spool)
 
     def close(self) -> None:
         """End what still runs, and delete all."""

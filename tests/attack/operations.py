@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import wait_until
+from helpers import STATES, wait_until
 
 from attack.lab import Bench, Process
 from queuectl import clock, settling
@@ -255,9 +255,6 @@ class Attack:
 def read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_bytes())
     return found
-
-
-STATES = ("pending", "processing", "completed", "failed", "dead")
 
 
 def names(spool: Path) -> dict[str, list[str]]:

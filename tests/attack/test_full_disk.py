@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE_S, Cli, next_line, wait_until
+from helpers import PATIENCE_S, Cli, told, wait_until
 
 from attack.loops import Disk, Mounted, memory, missing, run, unable
 
@@ -68,8 +68,7 @@ def spool_in(place: Path, work: Path) -> Iterator[Cli]:
             cli.configure(**SETTINGS)
         yield cli
     finally:
-        (work / "go").touch()
-        cli.kill_all()
+        cli.end_all()
 
 
 def write_all_it_takes(fd: int) -> None:
@@ -115,10 +114,16 @@ def small(request: pytest.FixtureRequest, images: Path, tmp_path: Path) -> Itera
         yield Small(cli, place, request.param.endswith("inodes"))
 
 
-def told(supervisor: subprocess.Popen[bytes], text: str) -> None:
-    """Wait until the workers say this on stderr."""
-    while text not in (line := next_line(supervisor.stderr)):
-        assert line, f"{text!r} was not said"
+@contextlib.contextmanager
+def ended_without_room(small: Small) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the job `one` to its end where there is no room to record it, until its worker has said so."""
+    small.cli.enqueue("--id", "one", HOLD)
+    with small.cli.workers() as supervisor:
+        wait_until((small.cli.cwd / "up").exists)
+        small.fill()
+        (small.cli.cwd / "go").touch()
+        told(supervisor, "Cannot record job one (ENOSPC: No space left on device)")
+        yield supervisor
 
 
 # Putting jobs in.
@@ -163,12 +168,7 @@ def test_a_job_that_is_claimed_without_room_runs_once_and_is_recorded_when_there
 
 
 def test_a_result_waits_for_room_and_is_recorded_once(small: Small) -> None:
-    small.cli.enqueue("--id", "one", HOLD)
-    with small.cli.workers() as supervisor:
-        wait_until((small.cli.cwd / "up").exists)
-        small.fill()
-        (small.cli.cwd / "go").touch()
-        told(supervisor, "Cannot record job one (ENOSPC: No space left on device)")
+    with ended_without_room(small) as supervisor:
         assert small.cli.state("one") == "processing"
         small.free()
         told(supervisor, "Job one is recorded now")
@@ -177,12 +177,7 @@ def test_a_result_waits_for_room_and_is_recorded_once(small: Small) -> None:
 
 
 def test_a_worker_that_is_told_to_stop_waits_until_it_has_recorded_its_job(small: Small) -> None:
-    small.cli.enqueue("--id", "one", HOLD)
-    with small.cli.workers() as supervisor:
-        wait_until((small.cli.cwd / "up").exists)
-        small.fill()
-        (small.cli.cwd / "go").touch()
-        told(supervisor, "Cannot record job one")
+    with ended_without_room(small) as supervisor:
         supervisor.send_signal(signal.SIGTERM)
         small.free()
         assert supervisor.wait(PATIENCE_S) == 128 + signal.SIGTERM
@@ -190,12 +185,7 @@ def test_a_worker_that_is_told_to_stop_waits_until_it_has_recorded_its_job(small
 
 
 def test_a_worker_that_is_killed_while_it_waits_for_room_costs_an_attempt_and_no_job(small: Small) -> None:
-    small.cli.enqueue("--id", "one", HOLD)
-    with small.cli.workers() as supervisor:
-        wait_until((small.cli.cwd / "up").exists)
-        small.fill()
-        (small.cli.cwd / "go").touch()
-        told(supervisor, "Cannot record job one")
+    with ended_without_room(small) as supervisor:
         supervisor.kill()
         small.cli.kill_all()
     small.free()

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE_S, STATES, Cli, command, environment, wait_until
+from helpers import HOLD, PATIENCE_S, STATES, Cli, command, environment, wait_until
+from machine import can_mount
 
 from queuectl import clock, recovery
 from queuectl.spool import Spool
 
-HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done"
 LEFTOVERS = 10_000
 
 
@@ -24,8 +24,7 @@ def cli(cli: Cli) -> Iterator[Cli]:
     """A spool whose workers look often; whatever runs is ended afterwards."""
     cli.configure(backoff_base=0, kill_grace_sec=0.3, poll_interval_sec=0.1)
     yield cli
-    (cli.cwd / "go").touch()
-    cli.kill_all()
+    cli.end_all()
 
 
 def findings(cli: Cli) -> list[tuple[str, str]]:
@@ -92,12 +91,6 @@ def test_workers_stop_when_a_directory_of_the_spool_is_deleted_and_go_on_when_it
 
 
 # Mounts.
-
-
-def can_mount() -> bool:
-    if os.geteuid() != 0 or not shutil.which("unshare"):
-        return False
-    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
 
 
 mounting = pytest.mark.skipif(not can_mount(), reason="only root can mount file systems")

@@ -1,31 +1,26 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from hand import Hand
 
 from queuectl.queue import Queue
 from queuectl.spool import Spool
 
 
 @pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    """A queue on a new spool; the test runs in a directory of its own."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return Queue(tmp_path / "spool", create=True)
-
-
-@pytest.fixture
-def hand(queue: Queue) -> Hand:
-    return Hand(queue.path)
-
-
-@pytest.fixture
 def spool(queue: Queue) -> Spool:
     return Spool(queue.path)
+
+
+@pytest.fixture
+def gone() -> int:
+    """The pid of a process that has ended."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
 
 
 @pytest.fixture

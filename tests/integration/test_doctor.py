@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,14 +67,6 @@ def rejected(queue: Queue) -> dict[str, bytes]:
         if path.suffix != ".why":
             found[Path(f"{path}.why").read_text().strip()] = path.read_bytes()
     return found
-
-
-@pytest.fixture
-def gone() -> int:
-    """The pid of a process that has ended."""
-    child = subprocess.Popen(["true"])
-    child.wait()
-    return child.pid
 
 
 def test_a_new_spool_is_well(queue: Queue) -> None:

@@ -247,14 +247,6 @@ def draft(spool: Spool, pid: int | str) -> Path:
     return path
 
 
-@pytest.fixture
-def gone() -> int:
-    """The pid of a process that has ended."""
-    child = subprocess.Popen(["true"])
-    child.wait()
-    return child.pid
-
-
 def test_an_old_draft_of_a_dead_writer_is_swept(spool: Spool, gone: int) -> None:
     path = draft(spool, gone)
     assert recovery.sweep(spool, clock.now() + recovery.STALE_DRAFT_MS) == 1

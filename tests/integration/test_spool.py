@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import wait_until
+from helpers import STATES, wait_until
 
 from queuectl import clock, disk, job
 from queuectl import spool as spool_module
@@ -29,7 +29,6 @@ from queuectl.tree import DIRECTORIES
 NOW = 1_800_000_000_000
 STAMP = clock.stamp(NOW)
 LIMIT = 2**20
-STATES = ("pending", "processing", "completed", "failed", "dead")
 
 
 def waiting(id: str = "a", **fields: Any) -> Job:
