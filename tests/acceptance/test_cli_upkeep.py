@@ -10,9 +10,6 @@ import pytest
 from helpers import Cli, new_cli, wait_until
 from screen import shown
 
-DAY_MS = 86_400_000
-
-
 # pause, resume
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -372,8 +373,6 @@ def test_a_drop_that_is_taken_back_before_a_worker_sees_it_does_not_run(cli: Cli
 
 def test_a_drop_that_another_program_has_locked_runs_when_the_lock_is_released(cli: Cli) -> None:
     cli.ok("config", "set", "poll-interval-sec", "3600")
-    import fcntl
-
     draft = cli.cwd / "locked.json"
     draft.write_text(json.dumps({**marks(cli, "locked"), "id": "locked"}))
     with cli.workers("--count", "2"), draft.open() as holder:

@@ -13,6 +13,7 @@ from api.caller import Caller
 from hand import Hand
 from helpers import wait_until
 
+from queuectl import clock, registry
 from queuectl.job import State
 from queuectl.queue import Queue
 
@@ -268,9 +269,7 @@ def test_a_job_that_waits_is_withdrawn(api: Caller, queue: Queue) -> None:
     assert queue.get("one").state is State.DEAD
 
 
-def test_a_cancel_that_takes_its_time_is_answered_before_its_end(
-    api: Caller, queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cancel_that_takes_its_time_is_answered_before_its_end(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queuectl.api.jobs.SETTLES_S", 0.05)
     gate = threading.Event()
     monkeypatch.setattr(Queue, "cancel", lambda _queue, _id: gate.wait(30))
@@ -325,8 +324,6 @@ def test_many_jobs_are_withdrawn_but_those_that_run(api: Caller, queue: Queue, h
 
 
 def test_a_list_names_the_worker_that_runs_a_job(api: Caller, queue: Queue, hand: Hand) -> None:
-    from queuectl import clock, registry
-
     fd = registry.register(hand.spool, registry.WORKER, os.getpid(), clock.now())
     queue.enqueue("true", id="one")
     claim = hand.claim("one")

@@ -94,7 +94,7 @@ def test_following_goes_on_where_the_client_was(api: Caller, printed: bytes) -> 
 
 def test_following_hears_what_is_printed_meanwhile(api: Caller, queue: Queue, hand: Hand) -> None:
     queue.enqueue(f"echo first; while ! [ -e {queue.path}/go ]; do sleep 0.02; done; echo last", id="one")
-    worker = threading.Thread(target=Hand(queue.path).run, args=("one",))
+    worker = threading.Thread(target=hand.run, args=("one",))
     worker.start()
 
     def heard(answer: Answer) -> bool:

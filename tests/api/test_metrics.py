@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 import pytest
 from api.caller import Caller
 from hand import Hand
+from helpers import wait_until
 
+from queuectl import catalog
 from queuectl.queue import Queue
 
 PROMETHEUS = (
@@ -140,8 +142,6 @@ def test_a_scrape_reads_only_so_many_files_and_the_next_one_goes_on(
 
 
 def test_a_file_is_read_once(api: Caller, queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    from queuectl import catalog
-
     run(queue, hand, "true", "true")
     read, load = [], catalog.load
     monkeypatch.setattr(catalog, "load", lambda tree, state, name: read.append(name) or load(tree, state, name))
@@ -151,8 +151,6 @@ def test_a_file_is_read_once(api: Caller, queue: Queue, hand: Hand, monkeypatch:
 
 
 def test_retries_that_are_due_are_counted(api: Caller, queue: Queue, hand: Hand) -> None:
-    from helpers import wait_until
-
     queue.enqueue("false", backoff_base=0)
     queue.enqueue("exit 2", backoff_base=100)
     hand.run()

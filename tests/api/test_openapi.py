@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from api.caller import HOST, Caller
 from hypothesis import HealthCheck, given, settings
 
 from queuectl.api import app, openapi
 from queuectl.api.door import Door
+from queuectl.job import Job
 from queuectl.queue import Queue
 
 with warnings.catch_warnings():  # its own imports warn
@@ -108,10 +110,6 @@ def test_every_operation_has_a_name_of_its_own() -> None:
 
 
 def test_a_whole_job_is_described_by_the_struct_of_its_file() -> None:
-    import msgspec
-
-    from queuectl.job import Job
-
     described = DOCUMENT["components"]["schemas"]["Job"]
     assert list(described["properties"]) == list(Job.__struct_fields__)
     assert described == msgspec.json.schema_components([Job], ref_template="#/components/schemas/{name}")[1]["Job"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from api.caller import HOST, Caller
 
+import queuectl.api
 from queuectl.api.door import Door
+from queuectl.errors import Refused
 from queuectl.job import State
 from queuectl.queue import Queue
 
@@ -134,8 +137,6 @@ def test_the_token_stays_the_same(queue: Queue) -> None:
 
 @pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o644), lambda path: path.write_text("short")])
 def test_a_token_that_others_may_know_is_not_used(queue: Queue, spoil: object) -> None:
-    from queuectl.errors import Refused
-
     queue.token()
     spoil(queue.path / "dashboard.token")  # type: ignore[operator]
     with pytest.raises(Refused, match=r"dashboard\.token"):
@@ -158,10 +159,6 @@ def test_no_other_file_is_served_as_static(api: Caller) -> None:
 
 
 def test_the_files_of_others_are_those_that_were_published() -> None:
-    import hashlib
-
-    import queuectl.api
-
     vendor = Path(queuectl.api.__file__).parent / "static" / "vendor"
     listed = dict(reversed(line.split()) for line in (vendor / "SHA256SUMS").read_text().splitlines())
     there = {path.relative_to(vendor).as_posix(): path for path in vendor.rglob("*") if path.is_file()}

@@ -127,7 +127,7 @@ def test_the_stream_tells_of_a_change(api: Caller, queue: Queue) -> None:
     assert [value["counts"]["pending"] for _, value in events] == [0, 1]
 
 
-def test_the_stream_is_silent_while_nothing_changes(api: Caller, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stream_is_silent_while_nothing_changes(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queuectl.api.events.LOOK_S", 0.01)
     looks = []
     latest = api.door.view.snapshot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 
 
 @pytest.fixture
-def crowded(crowd: Cli, browser: Any) -> Any:
+def crowded(crowd: Cli, browser: Any) -> Iterator[Dashboard]:
     with dashboard(crowd) as found:
         yield found
 
@@ -200,7 +201,7 @@ def test_without_the_stream_the_page_asks_every_five_seconds(served: Dashboard, 
     assert 4 <= len(asked) - before <= 5
 
 
-def test_the_page_returns_to_the_stream_as_soon_as_there_is_one(served: Dashboard, cli: Cli, open_page: Open) -> None:
+def test_the_page_returns_to_the_stream_as_soon_as_there_is_one(served: Dashboard, open_page: Open) -> None:
     page = open_page("about:blank")
     page.allowed.append("ERR_FAILED")
     page.route("**/api/v1/events", lambda route: route.abort())
@@ -228,7 +229,7 @@ def test_a_job_is_enqueued_with_keys_alone(served: Dashboard, cli: Cli, open_pag
     assert cli.job("keys")["command"] == "echo by keys"
 
 
-def test_escape_closes_a_form_and_gives_the_focus_back(served: Dashboard, cli: Cli, open_page: Open) -> None:
+def test_escape_closes_a_form_and_gives_the_focus_back(served: Dashboard, open_page: Open) -> None:
     page = open_page(served.url)
     button = page.get_by_role("button", name="Enqueue")
     button.focus()

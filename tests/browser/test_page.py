@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from helpers import Cli, wait_until
@@ -257,7 +256,7 @@ def test_the_queue_is_paused_and_resumed(served: Dashboard, cli: Cli, open_page:
     assert not (cli.spool / "paused").exists()
 
 
-def test_a_read_only_page_offers_nothing_that_changes(cli: Cli, browser: Any, open_page: Open) -> None:
+def test_a_read_only_page_offers_nothing_that_changes(cli: Cli, open_page: Open) -> None:
     enqueue_dead(cli, "one")
     with dashboard(cli, "--read-only") as served:
         page = open_page(served.url)
@@ -271,7 +270,7 @@ def test_a_read_only_page_offers_nothing_that_changes(cli: Cli, browser: Any, op
 # The server.
 
 
-def test_the_page_survives_the_servers_restart(cli: Cli, browser: Any, open_page: Open) -> None:
+def test_the_page_survives_the_servers_restart(cli: Cli, open_page: Open) -> None:
     with dashboard(cli) as served:
         page = open_page(served.url)
         page.allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET"]
@@ -295,7 +294,7 @@ def test_without_the_stream_the_page_asks_now_and_then(served: Dashboard, cli: C
     expect(card(page, "pending")).to_have_text("1")
 
 
-def test_the_token_is_asked_for_and_let_in(cli: Cli, browser: Any, open_page: Open) -> None:
+def test_the_token_is_asked_for_and_let_in(cli: Cli, open_page: Open) -> None:
     with dashboard(cli, "--token") as served:
         page = open_page("about:blank")
         page.allowed.append("401")

@@ -208,7 +208,7 @@ def test_a_drop_that_somebody_holds_is_looked_at_again(spool: Spool, admit: Any)
     assert len(admit().admitted) == 1
 
 
-def test_a_drop_that_has_gone_is_no_drop(spool: Spool, admit: Any) -> None:
+def test_a_drop_that_has_gone_is_no_drop(admit: Any) -> None:
     assert admit("gone.json") == Report()
 
 

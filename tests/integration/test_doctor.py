@@ -741,7 +741,7 @@ def test_a_repair_that_the_disk_refuses_leaves_the_finding(queue: Queue, monkeyp
     assert kinds(queue, repair=True) == [("unreadable", False)]
 
 
-def test_a_repair_leaves_no_descriptor_open(queue: Queue, hand: Hand, gone: int) -> None:
+def test_a_repair_leaves_no_descriptor_open(queue: Queue) -> None:
     def damage() -> Iterator[None]:
         while True:
             write(queue, f"completed/{STAMP}.0.a.json", b"broken")

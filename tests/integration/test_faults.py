@@ -57,9 +57,7 @@ def test_a_claim_that_was_given_back_is_not_locked(spool: Spool, one: str, monke
     assert not isinstance(spool.directories["pending"].lock(one), Miss)
 
 
-def test_a_claim_is_not_given_back_over_a_file_that_has_taken_its_name(
-    spool: Spool, one: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_claim_is_not_given_back_over_a_file_that_has_taken_its_name(spool: Spool, one: str) -> None:
     claim = spool.claim("pending", one, now=clock.now(), limit=1000, durable=False)
     assert not isinstance(claim, Miss)
     (spool.path / "pending" / one).write_text("another's")

@@ -265,7 +265,7 @@ def test_a_draft_of_a_living_writer_is_not_swept(spool: Spool) -> None:
     assert path.exists()
 
 
-def test_a_draft_that_somebody_holds_is_not_swept(queue: Queue, hand: Hand, gone: int) -> None:
+def test_a_draft_that_somebody_holds_is_not_swept(hand: Hand, gone: int) -> None:
     path = draft(hand.spool, gone)
     fd = hand.spool.directories["tmp"].lock(path.name)
     assert isinstance(fd, int)

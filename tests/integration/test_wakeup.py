@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,6 @@ from helpers import wait_until
 
 from queuectl import channel, wakeup
 from queuectl.wakeup import Watch, WatchUnavailable
-
-Expect = Callable[[], list[tuple[str, str]]]
 
 
 @pytest.fixture
@@ -241,7 +239,7 @@ def test_a_listener_says_why_there_is_nothing_to_hear(listener: Listener) -> Non
     assert (tag, bool(why)) == ("unavailable", True)
 
 
-def test_a_listener_goes_on_after_a_disarming(listener: Listener, here: Path) -> None:
+def test_a_listener_goes_on_after_a_disarming(listener: Listener) -> None:
     for line in ("arm here", "disarm here", "arm there", "arm here"):
         listener.order(line)
     said: list[tuple[str, str]] = []

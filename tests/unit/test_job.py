@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from typing import Any
 
 import pytest
@@ -364,8 +365,6 @@ def test_a_text_of_128_kib_is_refused_and_one_byte_less_is_not(form: Any, letter
 
 
 def test_a_program_can_really_be_given_the_longest_text_and_no_longer() -> None:
-    import subprocess
-
     assert subprocess.run(["true", "x" * (job.MAX_ARGUMENT_BYTES - 1)]).returncode == 0
     with pytest.raises(OSError, match="Argument list too long"):
         subprocess.run(["true", "x" * job.MAX_ARGUMENT_BYTES])
