@@ -197,11 +197,12 @@ def test_a_job_goes_to_the_node_that_has_what_it_asks_for(cli: Cli, tmp_path: Pa
 
 
 def test_five_hundred_jobs_complete_although_a_worker_is_killed(cli: Cli, tmp_path: Path) -> None:
-    # A killed attempt leaves its directory behind; the next one must find its process gone.
+    # A killed attempt leaves its file behind; the next one must find its process gone. The link makes the file appear
+    # with the pid in it, since an attempt may be killed at any instant.
     body = (
-        "d=in-$QUEUECTL_JOB_ID; if ! mkdir $d 2>/dev/null; then "
-        'if kill -0 "$(cat $d/pid)" 2>/dev/null; then echo $QUEUECTL_JOB_ID >> overlaps; exit 1; fi; fi; '
-        "echo $$ > $d/pid; echo out $QUEUECTL_JOB_ID; sleep 0.05; seq 200; rm -r $d"
+        "d=in-$QUEUECTL_JOB_ID; echo $$ > $d.$$; if ! ln $d.$$ $d 2>/dev/null; then "
+        'if kill -0 "$(cat $d)" 2>/dev/null; then echo $QUEUECTL_JOB_ID >> overlaps; exit 1; fi; mv $d.$$ $d; fi; '
+        "echo out $QUEUECTL_JOB_ID; sleep 0.05; seq 200; rm -f $d $d.$$"
     )
     with cluster(tmp_path / "dask", threads=[4, 4]) as dask:
         use(cli, dask)
