@@ -45,11 +45,21 @@ def _be_daemon(log: str, report: int, body: Callable[[Callable[[str], None]], in
             os.dup2(source, target)
         os.set_inheritable(report, False)
 
-        def started(problem: str) -> None:
-            os.write(report, (problem or str(os.getpid())).encode()[:4096])
-            os.close(report)
+        told = False
 
-        code = body(started)
+        def started(problem: str) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                os.write(report, (problem or str(os.getpid())).encode()[:4096])
+                os.close(report)
+
+        try:
+            code = body(started)
+        except OSError as error:
+            problem = f"{error.filename or 'workers'}: {error.strerror}"
+            os.write(2, f"error: {problem}\n".encode("utf-8", "backslashreplace"))
+            started(problem)
     except BaseException:
         traceback.print_exc()
     finally:
