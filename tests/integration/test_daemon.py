@@ -16,6 +16,6 @@ def test_what_the_machine_refuses_before_the_start_is_told_in_one_line(tmp_path:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "spool/processing")
 
     log = tmp_path / "log"
-    with pytest.raises(Refused, match="^spool/processing: Input/output error$"):
+    with pytest.raises(Refused, match=r"^spool/processing: Input/output error$"):
         daemon.detach(str(log), body)
     assert log.read_text() == "error: spool/processing: Input/output error\n"
