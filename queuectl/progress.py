@@ -48,20 +48,25 @@ class Bar:
             self._show(done, max(self._total, done))
 
 
-def unfinished(spool: Spool) -> int:
-    """Count the jobs that have not ended."""
+def unfinished(spool: Spool, now: int | None = None) -> int:
+    """Count the jobs that have not ended.
+
+    With `now`, what has been due by then is asked whether it is a file at all: after a drain that is little.
+    """
+    present = "" if now is None else clock.stamp(now)
     return sum(
-        _is_job(spool, state, name)
+        _is_job(spool, state, name, present)
         for state in (State.PENDING, State.FAILED, State.PROCESSING)
         for name in spool.directories[state].names()
     )
 
 
-def _is_job(spool: Spool, state: State, name: str) -> bool:
-    """Say whether a name is a job's or a drop's; only a drop's file is asked for what it is."""
-    if names.is_waiting(name) or names.running(name):
+def _is_job(spool: Spool, state: State, name: str, present: str) -> bool:
+    """Say whether a name is a job's or a drop's; only a drop's and those before `present` are asked what they are."""
+    known = names.is_waiting(name) or names.running(name)
+    if known and name >= present:
         return True
-    if not names.is_drop(name):
+    if not known and not names.is_drop(name):
         return False
     status = spool.directories[state].lstat(name)
     return status is not None and stat.S_ISREG(status.st_mode)

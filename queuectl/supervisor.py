@@ -318,7 +318,7 @@ class Supervisor:
 
     def _result(self) -> Result:
         totals = self._totals
-        remaining = unfinished(self._spool) if self._options.drain else 0
+        remaining = unfinished(self._spool, clock.now()) if self._options.drain else 0
         return Result(self._exit_code, totals.completed, totals.failed, totals.dead, remaining)
 
     def _say(self, text: str) -> None:

@@ -397,8 +397,9 @@ def test_a_drain_says_how_many_jobs_remain_scheduled_for_later_and_leaves_them(c
     assert cli.counts() == {"pending": 2, "processing": 0, "completed": 1, "failed": 0, "dead": 0}
 
 
-def test_a_drain_counts_no_directory_as_a_job(cli: Cli) -> None:
-    (cli.spool / "pending" / "folder.json").mkdir()
+@pytest.mark.parametrize("name", ["folder.json", "20200101T000000000Z.5.folder.json"], ids=["drop", "canonical"])
+def test_a_drain_counts_no_directory_as_a_job(cli: Cli, name: str) -> None:
+    (cli.spool / "pending" / name).mkdir()
     assert counted(cli.drain().stderr).endswith("; 0 scheduled for later")
 
 
