@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from helpers import Cli, asleep, come_to_rest, command, end, environment, family, wait_until
+from helpers import Cli, asleep, come_to_rest, command, end, environment, family, idle_workers, wait_until
 
 FAR = "2099-01-01T00:00:00Z"
 
@@ -144,8 +144,9 @@ def test_a_job_does_not_run_before_its_time_and_then_does_without_a_poll(cli: Cl
 
 def test_a_drop_with_a_run_at_does_not_run_before_its_time_and_then_does_without_a_poll(cli: Cli) -> None:
     cli.ok("config", "set", "poll-interval-sec", "3600")
-    due = instant(time.time() + 1)
-    with cli.workers():
+    with cli.workers() as process:
+        come_to_rest(process, 1)  # its first poll would find the job too
+        due = instant(time.time() + 1)
         cli.put("later", "true", run_at=due)
         wait_until(lambda: done(cli, "later"))
     assert started(cli, "later") >= due
@@ -305,13 +306,11 @@ def test_a_retry_is_claimed_straight_from_failed(trace: Trace) -> None:
 
 
 def test_while_paused_nothing_is_claimed_and_resume_wakes_idle_workers_at_once(cli: Cli) -> None:
-    cli.ok("config", "set", "poll-interval-sec", "3600")
-    with cli.workers("--count", "2"):
-        cli.enqueue("--id", "before", "true")
-        wait_until(lambda: done(cli, "before"))
+    with idle_workers(cli, 2) as process:
         cli.ok("pause")
         cli.enqueue("--id", "enqueued", "true")
         cli.put("dropped", "true")
+        wait_until(lambda: asleep(process.pid))
         resumed_at = now()
         cli.ok("resume")
         wait_until(lambda: done(cli, "enqueued") and done(cli, "dropped"))
@@ -335,11 +334,12 @@ def test_a_running_job_goes_on_while_paused_and_no_other_follows_it(cli: Cli) ->
     go = cli.cwd / "go"
     cli.enqueue("--id", "running", f"until [ -e '{go}' ]; do sleep 0.02; done")
     cli.enqueue("--id", "next", "true")
-    with cli.workers("--count", "1"):
+    with cli.workers("--count", "1") as process:
         wait_until(lambda: cli.state("running") == "processing")
         cli.ok("pause")
         go.touch()
         wait_until(lambda: done(cli, "running"))
+        wait_until(lambda: asleep(process.pid))
         resumed_at = now()
         cli.ok("resume")
         wait_until(lambda: done(cli, "next"))
@@ -446,6 +446,7 @@ def test_a_drain_of_a_paused_queue_waits_for_resume(cli: Cli) -> None:
     try:
         # The process that watches is started when the worker is idle and the queue is not yet drained.
         wait_until(lambda: len(family(drain.pid)) == 3 or drain.poll() is not None)
+        assert not done(cli, "x")
         cli.ok("resume")
         assert drain.wait(30) == 0
     finally:
