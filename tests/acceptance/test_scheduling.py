@@ -445,7 +445,7 @@ def test_a_drain_of_a_paused_queue_waits_for_resume(cli: Cli) -> None:
     drain = cli.start("worker", "start", "--drain", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         # The process that watches is started when the worker is idle and the queue is not yet drained.
-        wait_until(lambda: len(family(drain.pid)) == 3 or drain.poll() is not None)
+        wait_until(lambda: drain.poll() is not None or (len(family(drain.pid)) == 3 and asleep(drain.pid)))
         assert not done(cli, "x")
         cli.ok("resume")
         assert drain.wait(30) == 0
