@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE_S, Cli, command, cpu_ticks, end, environment, family, told, wait_until
+from helpers import PATIENCE_S, Cli, come_to_rest, command, cpu_ticks, end, environment, family, told, wait_until
 
 # Runs until the file `go` appears, and says by `up.<id>` that it has begun.
 HOLD = "touch up.$QUEUECTL_JOB_ID; until [ -e go ]; do sleep 0.02; done; echo held"
@@ -90,7 +90,9 @@ def test_a_signal_lets_running_jobs_finish_and_takes_nothing_new(cli: Cli, send:
 
 @pytest.mark.parametrize(("send", "number", "code"), KIND)
 def test_idle_workers_go_at_once(cli: Cli, send: Send, number: int, code: int) -> None:
+    cli.configure(poll_interval_sec=3600)
     with cli.workers("--count", "2") as supervisor:
+        come_to_rest(supervisor, 2)
         send(supervisor, number)
         assert supervisor.wait(PATIENCE_S) == code
     wait_until(lambda: not cli.holders(), what="all processes to be gone")
