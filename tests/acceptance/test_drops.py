@@ -372,17 +372,18 @@ def test_a_drop_that_is_taken_back_before_a_worker_sees_it_does_not_run(cli: Cli
 
 
 def test_a_drop_that_another_program_has_locked_runs_when_the_lock_is_released(cli: Cli) -> None:
-    cli.ok("config", "set", "poll-interval-sec", "3600")
     draft = cli.cwd / "locked.json"
     draft.write_text(json.dumps({**marks(cli, "locked"), "id": "locked"}))
-    with cli.workers("--count", "2"), draft.open() as holder:
+    with idle_workers(cli, 2), draft.open() as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         os.rename(draft, cli.spool / "pending" / "locked.json")
         cli.drop("free.json", marks(cli, "free"))
-        completed(cli, 1)
-        assert lines(cli) == ["free"]
-        holder.close()
         completed(cli, 2)
+        assert lines(cli) == ["free"]
+        until = time.monotonic() + 1  # what the other drop has caused is over then
+        wait_until(lambda: time.monotonic() > until)
+        holder.close()
+        completed(cli, 3)
     assert lines(cli) == ["free", "locked"]
 
 
