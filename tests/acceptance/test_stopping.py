@@ -288,7 +288,7 @@ def test_a_worker_that_ends_is_replaced_and_jobs_go_on(cli: Cli, number: int) ->
 
 
 def test_a_worker_that_gets_sigterm_finishes_its_job_first(cli: Cli) -> None:
-    cli.put("one", HOLD)
+    cli.put("one", f"echo $PPID; {HOLD}")
     with cli.workers() as supervisor:
         runs(cli, "one")
         (first,) = cli.worker_pids()
@@ -298,6 +298,7 @@ def test_a_worker_that_gets_sigterm_finishes_its_job_first(cli: Cli) -> None:
         told(supervisor, "Worker 1 has ended (exit 0)")
         wait_until(lambda: cli.state("two") == "completed")
     assert (cli.state("one"), cli.job("one")["attempts"]) == ("completed", 1)
+    assert cli.log("one") == b"%d\nheld\n" % first  # one run, to its end
     assert int(cli.log("two")) != first
 
 
