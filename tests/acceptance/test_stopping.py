@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -294,6 +295,8 @@ def test_a_worker_that_gets_sigterm_finishes_its_job_first(cli: Cli) -> None:
         (first,) = cli.worker_pids()
         os.kill(first, signal.SIGTERM)
         cli.put("two", "echo $PPID")
+        until = time.monotonic() + 0.5  # it has heard it by then, and the job still runs
+        wait_until(lambda: time.monotonic() > until)
         release(cli)
         told(supervisor, "Worker 1 has ended (exit 0)")
         wait_until(lambda: cli.state("two") == "completed")
