@@ -82,11 +82,15 @@ class Filter:
 
 @dataclass(slots=True)
 class Page:
-    """Some jobs; `after` is where the next page begins, None at the end; `examined` says how many were looked at."""
+    """Some jobs; `after` is where the next page begins, None at the end; `examined` says how many were looked at.
+
+    `version` is that of the snapshot in which they are so.
+    """
 
     rows: list[Row]
     after: Place | None
     examined: int
+    version: int = 0
 
 
 class Listing:

@@ -74,7 +74,7 @@ class Overview:
         self._watch: Watch | None = None
         self._deaf = False
         self._shown = False
-        self._past = 0
+        self._past = clock.now()  # so that a version never stands for what another overview, before a restart, has seen
         self._open()
 
     def _open(self) -> None:
@@ -107,13 +107,16 @@ class Overview:
         with self._lock:
             if not self._spool.still_there():  # moved away, or made anew
                 self._forget_watch()
-                self._past += 1 + sum(roster.version for roster in self._rosters.values())
+                self._past = self._version() + 1
                 self._open()
             self._hear()
             for state, roster in self._rosters.items():
                 change = roster.refresh()
                 if change:
                     self._enter(state, *change)
+
+    def _version(self) -> int:
+        return self._past + sum(roster.version for roster in self._rosters.values())
 
     def _enter(self, state: State, new: list[str], gone: set[str]) -> None:
         self._ledger.arrived(state, new)
@@ -162,7 +165,7 @@ class Overview:
             self._shown = True
             return Snapshot(
                 at=now,
-                version=self._past + sum(roster.version for roster in self._rosters.values()),
+                version=self._version(),
                 counts={state: len(self._rosters[state]) for state in State},
                 rejected=catalog.rejected(self._spool),
                 paused=self._spool.paused(),
@@ -215,7 +218,9 @@ class Overview:
             self.look()
             self._shown = True
             running = self._running(registry.live(self._spool)) if State.PROCESSING in wanted.states else {}
-            return self._listing.page(wanted, sort, after, limit, running)
+            found = self._listing.page(wanted, sort, after, limit, running)
+            found.version = self._version()
+            return found
 
     def ids(self, wanted: Filter, after: Place | None, limit: int) -> tuple[list[str], Place | None]:
         """Return at most `limit` ids by names alone, the latest first, and where to go on."""

@@ -33,7 +33,9 @@ def list_jobs(call: Call) -> shapes.JobList:
         for row in page.rows
     ]
     total = view.count(wanted) if wanted.by_name else None
-    return shapes.JobList(jobs=rows, next=cursors.write(page.after), total=total, examined=page.examined)
+    return shapes.JobList(
+        jobs=rows, next=cursors.write(page.after), total=total, examined=page.examined, version=page.version
+    )
 
 
 def list_ids(call: Call) -> shapes.IdList:

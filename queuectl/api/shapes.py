@@ -102,6 +102,7 @@ class JobList(Struct, kw_only=True):
     next: Annotated[str, Meta(description="The cursor of the next page; null at the end.")] | None
     total: Annotated[int, Meta(description="All that match; null where names alone cannot tell.")] | None
     examined: Annotated[int, Meta(description="How many were looked at for this page.")]
+    version: Annotated[int, Meta(description="That of the overview in which the jobs are so.")]
 
 
 class IdList(Struct, kw_only=True):

@@ -9,6 +9,8 @@ from api.caller import Answer, Caller
 from hand import Hand
 from helpers import wait_until
 
+from queuectl import clock
+from queuectl.api.door import Door
 from queuectl.job import State
 from queuectl.queue import Queue
 
@@ -103,6 +105,26 @@ def test_a_spool_that_comes_back_is_seen_again(api: Caller, queue: Queue) -> Non
 def test_a_directory_that_is_missing_is_no_bug_of_the_server(api: Caller, queue: Queue) -> None:
     (queue.path / "rejected").rmdir()
     assert api.status("GET", "/api/v1/overview") == 503
+
+
+def test_a_list_says_which_overview_it_belongs_to(api: Caller, queue: Queue) -> None:
+    versions = []
+    for _ in range(3):
+        queue.enqueue("true")
+        versions.append(api.get("/api/v1/jobs")["version"])
+        assert api.get("/api/v1/overview")["version"] == versions[-1]
+    assert versions == sorted(set(versions))
+
+
+def test_a_version_is_another_one_after_a_restart(api: Caller, queue: Queue, hand: Hand) -> None:
+    queue.enqueue("true", id="one")
+    before = api.get("/api/v1/overview")["version"]
+    hand.run("one")  # as many directories hold jobs as before
+    now = clock.now()
+    wait_until(lambda: clock.now() > now)
+    restarted = Caller(Door(queue.path))
+    assert restarted.get("/api/v1/overview")["version"] != before
+    restarted.door.close()
 
 
 # The stream.

@@ -94,6 +94,19 @@ def test_commands_and_output_are_text_and_never_markup(served: Dashboard, cli: C
     assert page.locator("main img, main script").count() == 0
 
 
+def test_the_page_asks_for_its_first_list_once(served: Dashboard, cli: Cli, open_page: Open) -> None:
+    cli.enqueue("--id", "one", "true")
+    page = open_page("about:blank")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/v1/jobs?" in request.url else None)
+    page.goto(served.url)
+    expect(row(page, "one")).to_be_visible()
+    expect(page.locator(".link.live")).to_be_visible()
+    heard = page.locator(".updated").inner_text()
+    expect(page.locator(".updated")).not_to_have_text(heard)  # the next sign of life
+    assert len(asked) == 1
+
+
 # Filters and pages.
 
 
@@ -281,6 +294,20 @@ def test_the_page_survives_the_servers_restart(cli: Cli, open_page: Open) -> Non
     with dashboard(cli, port=served.port):
         expect(page.locator(".link.live")).to_be_visible()
         expect(row(page, "meanwhile")).to_be_visible()
+        page.close()
+
+
+def test_what_changed_while_the_server_was_away_is_shown(cli: Cli, browser: Any, open_page: Open) -> None:
+    cli.enqueue("--id", "one", "true")
+    with dashboard(cli) as served:
+        page = open_page(served.url)
+        page.allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET"]
+        expect(page.locator(".link.live")).to_be_visible()
+        expect(row(page, "one").locator(".badge")).to_have_text("pending")
+        served.stop()
+    cli.drain()  # as many directories hold jobs as before
+    with dashboard(cli, port=served.port):
+        expect(row(page, "one").locator(".badge")).to_have_text("completed")
         page.close()
 
 

@@ -10,7 +10,8 @@ const REFRESH_MS = 700;
 const SEARCH_REFRESH_MS = 4000;
 const BATCH = 500;
 
-// Read one page; a filter by text or worker goes on until the page is full or everything was looked at.
+// Read one page; a filter by text or worker goes on until the page is full or everything was looked at. Its version is
+// that of the first part: what has changed since is news.
 async function load(filter, signal, progress) {
   const found = { jobs: [], next: filter.after || null, total: null, examined: 0 };
   do {
@@ -18,7 +19,7 @@ async function load(filter, signal, progress) {
     const page = await api(`jobs?${query({ ...filter, after: found.next, limit })}`, { signal });
     found.jobs.push(...page.jobs);
     found.examined += page.examined;
-    Object.assign(found, { next: page.next, total: page.total });
+    Object.assign(found, { next: page.next, total: page.total, version: found.version ?? page.version });
     progress(found);
   } while (found.next && found.jobs.length < PAGE);
   return found;
@@ -27,7 +28,7 @@ async function load(filter, signal, progress) {
 const keyOf = (filter) => query(filter);
 
 function useJobs(filter, held) {
-  const { now } = useLive();
+  const { now, at } = useLive();
   const key = keyOf(filter);
   const [page, setPage] = useState({ key: null, jobs: [], next: null, total: null, examined: 0, loading: true });
   const [waiting, setWaiting] = useState(null);
@@ -36,6 +37,7 @@ function useJobs(filter, held) {
   state.current.held = held;
 
   const show = (found, key) => {
+    state.current.shown = found.version;
     setWaiting(null);
     setPage({ ...found, key, loading: false });
   };
@@ -43,6 +45,7 @@ function useJobs(filter, held) {
   const lay = (found, key) => {
     const { page, held } = state.current;
     if (!held() || page.key !== key) return show(found, key);
+    state.current.shown = found.version;
     const fresh = new Map(found.jobs.map((job) => [job.id, job]));
     const jobs = page.jobs.map((job) => fresh.get(job.id) ?? { ...job, gone: found.next === null });
     setPage({ ...page, jobs, total: found.total });
@@ -53,7 +56,9 @@ function useJobs(filter, held) {
   };
 
   useEffect(() => {
-    const control = new AbortController();
+    const mine = state.current;
+    const control = (mine.control = new AbortController());
+    mine.shown = undefined;
     setWaiting(null);
     setPage((page) => ({ ...page, loading: true }));
     load(filter, control.signal, (found) => setPage({ ...found, jobs: [...found.jobs], key, loading: found.next !== null && found.jobs.length < PAGE }))
@@ -62,34 +67,35 @@ function useJobs(filter, held) {
         if (error.name === "AbortError") return;
         setPage({ key, jobs: [], next: null, total: null, examined: 0, loading: false, error });
       });
-    return () => control.abort();
+    return () => {
+      control.abort();
+      clearTimeout(mine.timer);
+      mine.timer = null;
+    };
   }, [key]);
 
-  // Ask again after a change, but not too often, and not while the last answer is under way.
+  // Ask again after a change that the rows do not show yet, but not too often, and not while an answer is under way.
   const version = now?.version;
   useEffect(() => {
     const mine = state.current;
+    const { signal } = mine.control;
     mine.wanted = version;
-    if (version === undefined || mine.timer || mine.shown === version) return;
+    if (version === undefined || page.loading || page.key !== key || mine.timer || mine.shown === version) return;
     const pause = filter.q || filter.worker || filter.error ? SEARCH_REFRESH_MS : REFRESH_MS;
     const refresh = async () => {
       if (document.hidden) return void (mine.timer = setTimeout(refresh, pause));
-      const asked = mine.wanted;
+      mine.refreshed = Date.now();
+      let older = false;
       try {
-        const found = await load(filter, undefined, () => {});
-        if (mine.key === key) lay(found, key);
-        mine.shown = asked;
+        lay(await load(filter, signal, () => {}), key);
+        older = mine.shown < mine.wanted; // it has changed once more meanwhile
       } catch {
         // the line at the top says that the server is away
       }
-      mine.timer = mine.wanted === asked || mine.key !== key ? null : setTimeout(refresh, pause);
+      if (!signal.aborted) mine.timer = older ? setTimeout(refresh, pause) : null;
     };
-    const since = Date.now() - (mine.refreshed ?? 0);
-    mine.refreshed = Date.now();
-    mine.timer = setTimeout(refresh, mine.shown === undefined || since > pause ? 60 : pause);
-  }, [version, key]);
-  state.current.key = key;
-  useEffect(() => () => clearTimeout(state.current.timer), []);
+    mine.timer = setTimeout(refresh, Date.now() - (mine.refreshed ?? 0) > pause ? 60 : pause);
+  }, [at, version, key, page.loading]);
 
   const patch = (job) => setPage((page) => ({ ...page, jobs: page.jobs.map((old) => (old.id === job.id ? { ...old, ...job } : old)) }));
   return { page, waiting, patch, showWaiting: () => waiting && show(waiting.found, waiting.key) };
