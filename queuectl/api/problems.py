@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from starlette.responses import Response
 
-from queuectl.errors import AmbiguousId, BadJobFile, Conflict, NotFound, QueuectlError, Refused, TimedOut, UsageError
+from queuectl.errors import AmbiguousId, BadJobFile, Conflict, NotFound, QueuectlError, Refused, UsageError
 
 MEDIA_TYPE = "application/problem+json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -46,8 +46,6 @@ def status_of(error: QueuectlError) -> int:
             return 404
         case AmbiguousId() | Conflict():
             return 409
-        case TimedOut():
-            return 504
         case Refused():
             return 503
         case _:

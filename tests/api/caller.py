@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,10 +44,11 @@ class Answer:
 
 
 class Caller:
-    """Asks one application."""
+    """Asks one application; `server` is the address at which clients have reached it."""
 
     def __init__(self, door: Door) -> None:
         self.door = door
+        self.server = ("127.0.0.1", 8000)
         self._app = build(door)
 
     def ask(
@@ -57,15 +58,17 @@ class Caller:
         body: Any = None,
         *,
         content: bytes | Iterable[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Sequence[str]] | None = None,
         until: Callable[[Answer], bool] | None = None,
         raw: bool = False,
     ) -> Answer:
         """Make one request and return the answer; with `until`, go away as soon as that is true of it.
 
-        With `raw` the target is spelt as on the wire, and nothing is said of the type of the body.
+        A header that is sent more than once has a list of values. With `raw` the target is spelt as on the wire, and
+        nothing is said of the type of the body.
         """
-        sent = {"host": HOST, **({} if raw else {"content-type": "application/json"}), **(headers or {})}
+        usual = {} if raw else {"content-type": "application/json"}
+        sent: dict[str, str | Sequence[str]] = {"host": HOST, **usual, **(headers or {})}
         target = target if raw else quote(target, safe="/?=&%,:-_~.")
         pieces = [json.dumps(body).encode()] if body is not None else [b""]
         if content is not None:
@@ -74,7 +77,8 @@ class Caller:
             sent.setdefault("content-length", str(sum(map(len, pieces))))
         # In a thread of its own: a browser that other tests drive keeps its loop in this one.
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(anyio.run, self._run, _scope(method, target, sent), pieces, until).result()
+            scope = {**_scope(method, target, sent), "server": self.server}
+            return thread.submit(anyio.run, self._run, scope, pieces, until).result()
 
     async def _run(self, scope: Any, pieces: list[bytes], until: Callable[[Answer], bool] | None) -> Answer:
         answer = Answer()
@@ -122,8 +126,9 @@ class Caller:
         return answer.status
 
 
-def _scope(method: str, target: str, headers: Mapping[str, str]) -> dict[str, Any]:
+def _scope(method: str, target: str, headers: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:
     parts = urlsplit(target)
+    pairs = [(name, text) for name, told in headers.items() for text in ([told] if isinstance(told, str) else told)]
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -134,7 +139,6 @@ def _scope(method: str, target: str, headers: Mapping[str, str]) -> dict[str, An
         "raw_path": parts.path.encode(),
         "query_string": parts.query.encode(),
         "root_path": "",
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "headers": [(name.lower().encode(), text.encode("latin-1")) for name, text in pairs],
         "client": ("127.0.0.1", 40000),
-        "server": ("127.0.0.1", 8000),
     }

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from api.caller import Caller
+from api.caller import Answer, Caller
 from hand import Hand
 from helpers import wait_until
 
@@ -107,9 +107,10 @@ def test_a_key_that_stands_twice_is_refused(api: Caller) -> None:
     assert api.status("POST", "/api/v1/jobs", content=body, headers=headers) == 422
 
 
-def test_bytes_that_are_no_json_are_a_bad_request(api: Caller) -> None:
+@pytest.mark.parametrize("body", [b"", b'{"command": ', b'{"command": "\xff"}', b'{"meta": {"a": ' + b"[" * 100_000])
+def test_bytes_that_are_no_json_are_a_bad_request(api: Caller, body: bytes) -> None:
     headers = {"content-type": "application/json"}
-    assert api.status("POST", "/api/v1/jobs", content=b'{"command": ', headers=headers) == 400
+    assert api.status("POST", "/api/v1/jobs", content=body, headers=headers) == 400
 
 
 def test_a_body_of_another_type_is_not_read(api: Caller, queue: Queue) -> None:
@@ -215,6 +216,28 @@ def test_filters_may_be_combined(api: Caller, queue: Queue, hand: Hand, query: s
 )
 def test_a_query_that_means_nothing_is_refused(api: Caller, query: str) -> None:
     assert api.status("GET", f"/api/v1/jobs?{query}") == 422
+
+
+def test_a_parameter_is_refused_where_none_is_known(api: Caller) -> None:
+    assert api.status("GET", "/api/v1/counts?state=dead") == 422
+
+
+def test_an_address_that_is_none_is_told_where_they_stand(api: Caller) -> None:
+    found = api.ask("GET", "/api/v2/jobs").json()
+    assert (found["status"], found["detail"]) == (404, "/api/v2/jobs: nothing here")
+    assert "/docs" in found["hint"]
+
+
+def test_a_bug_is_a_problem_too(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(api.door.view, "snapshot", lambda **_: fail())
+    seen: list[Answer] = []
+    with pytest.raises(ExceptionGroup):  # the server prints it
+        api.ask("GET", "/api/v1/counts", until=lambda answer: bool(seen.append(answer)))
+    assert (seen[-1].status, seen[-1].headers["content-type"]) == (500, "application/problem+json")
+    assert "of ours" not in seen[-1].text
 
 
 def test_a_drop_is_shown_before_a_worker_has_admitted_it(api: Caller, queue: Queue) -> None:

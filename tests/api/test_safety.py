@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def test_the_names_of_this_machine_are_ours(api: Caller, host: str) -> None:
     assert api.status("GET", "/api/v1/counts", headers={"host": host}) == 200
 
 
+def test_who_names_two_hosts_is_refused(api: Caller) -> None:
+    assert api.status("GET", "/api/v1/counts", headers={"host": [HOST, "evil.example"]}) == 421
+
+
+def test_the_address_that_was_connected_to_is_ours_where_a_token_is_needed_and_only_there(
+    api: Caller, locked: Caller
+) -> None:
+    api.server = locked.server = ("192.0.2.7", 8000)
+    headers = {"host": "192.0.2.7:8000", "authorization": f"Bearer {TOKEN}"}
+    assert locked.status("GET", "/api/v1/counts", headers=headers) == 200
+    assert api.status("GET", "/api/v1/counts", headers=headers) == 421
+
+
 FOREIGN = [
     {"origin": "http://evil.example"},
     {"origin": "null"},
@@ -71,6 +85,7 @@ def test_a_page_of_another_site_changes_nothing(
 def test_our_own_page_and_programs_may_change_something(api: Caller) -> None:
     own = {"origin": f"http://{HOST}", "sec-fetch-site": "same-origin"}
     assert api.status("POST", "/api/v1/jobs", {"command": "true"}, headers=own) == 201
+    assert api.status("POST", "/api/v1/jobs", {"command": "true"}, headers={"sec-fetch-site": "none"}) == 201
     assert api.status("POST", "/api/v1/jobs", {"command": "true"}) == 201
 
 
@@ -90,7 +105,16 @@ def test_a_read_only_door_changes_nothing(queue: Queue) -> None:
     caller.door.close()
 
 
-@pytest.mark.parametrize("given", [None, "Bearer ", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer é"])
+def test_a_read_only_door_takes_the_token(queue: Queue) -> None:
+    caller = Caller(Door(queue.path, token=TOKEN, read_only=True))
+    assert caller.ask("POST", "/login", content=f"token={TOKEN}".encode()).status == 303
+    caller.door.close()
+
+
+WRONG = ["", "wrong", TOKEN[:-1], f"{TOKEN}x", "é"]
+
+
+@pytest.mark.parametrize("given", [None, f"Basic {TOKEN}", *(f"Bearer {word}" for word in WRONG)])
 def test_nothing_is_answered_without_the_token(locked: Caller, given: str | None) -> None:
     headers = {"authorization": given} if given else {}
     for path in ("/api/v1/jobs", "/metrics", "/openapi.json", "/dashboard", "/nothing"):
@@ -99,6 +123,15 @@ def test_nothing_is_answered_without_the_token(locked: Caller, given: str | None
 
 def test_the_token_opens_the_api(locked: Caller) -> None:
     assert locked.status("GET", "/api/v1/jobs", headers={"authorization": f"Bearer {TOKEN}"}) == 200
+
+
+def test_the_token_is_compared_in_a_time_that_tells_nothing(locked: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+    same = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.append(one) or same(one, other))
+    for word in ("wrong", TOKEN):
+        locked.ask("GET", "/api/v1/jobs", headers={"authorization": f"Bearer {word}"})
+    assert compared == [b"wrong", b"", TOKEN.encode()]
 
 
 def test_a_browser_is_asked_for_the_token(locked: Caller) -> None:
@@ -123,6 +156,11 @@ def test_a_wrong_token_in_the_form_opens_nothing(locked: Caller) -> None:
     assert (answer.status, "set-cookie" in answer.headers) == (401, False)
 
 
+def test_a_form_that_goes_on_for_ever_is_not_read(locked: Caller) -> None:
+    pieces = (b"token=" + b"x" * 1000 for _ in range(9))
+    assert locked.ask("POST", "/login", content=pieces).status == 413
+
+
 def test_the_token_in_the_spool_is_for_its_owner_alone(queue: Queue) -> None:
     token, made = queue.token()
     path = queue.path / "dashboard.token"
@@ -143,14 +181,30 @@ def test_a_token_that_others_may_know_is_not_used(queue: Queue, spoil: object) -
         queue.token()
 
 
-def test_every_answer_forbids_what_is_not_ours(api: Caller) -> None:
-    for path in ("/dashboard", "/docs", "/api/v1/jobs", "/nothing", "/static/app.js"):
-        headers = api.ask("GET", path).headers
-        policy = headers["content-security-policy"]
-        assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["x-frame-options"] == "DENY"
+POLICY = {
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'self'",
+    "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "'none'",
+}
+
+
+@pytest.mark.parametrize("host", [HOST, "evil.example"])
+@pytest.mark.parametrize("path", ["/dashboard", "/docs", "/api/v1/jobs", "/nothing", "/static/app.js"])
+def test_every_answer_forbids_what_is_not_ours(api: Caller, path: str, host: str) -> None:
+    headers = api.ask("GET", path, headers={"host": host}).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    own, *inline = policy.pop("script-src").split()
+    assert (own, [word for word in inline if not word.startswith("'sha256-")]) == ("'self'", [])
+    assert policy == POLICY
+    assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
+    alone = ("referrer-policy", "cross-origin-resource-policy", "cross-origin-opener-policy")
+    assert [headers[name] for name in alone] == ["same-origin"] * 3
 
 
 def test_no_other_file_is_served_as_static(api: Caller) -> None:
