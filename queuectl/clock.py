@@ -33,6 +33,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def worked() -> float:
+    """Return the seconds of processor time that this thread has had."""
+    return time.thread_time()
+
+
 def sleep(seconds: float) -> None:
     """Pause for `seconds`; for the few places that have nothing to be woken by."""
     time.sleep(seconds)

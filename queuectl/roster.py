@@ -72,10 +72,10 @@ class Roster:
 
     def refresh(self) -> tuple[list[str], set[str]] | None:
         """Read the directory if it may have changed and has had its rest; returns the names that came and went."""
-        began = clock.monotonic()
+        began = clock.worked()  # what others take from us meanwhile does not make a directory large
         directory = self._tree.directories[self._place]
         changed = os.fstat(directory.fd).st_mtime_ns  # as coarse as the ticks of the kernel
-        if changed == self._seen_ns or began < self._again_at:
+        if changed == self._seen_ns or clock.monotonic() < self._again_at:
             return None
         # A change in the tick of this reading would leave the time as it is: then it is read once more.
         steady = clock.now() * 1_000_000 - changed > TICK_NS
@@ -89,7 +89,7 @@ class Roster:
             self._members = None
         self._replace(new, gone)
         self._seen_ns = changed if steady else -1
-        self.cost_s = clock.monotonic() - began
+        self.cost_s = clock.worked() - began
         self._again_at = clock.monotonic() + (RESTS * self.cost_s if self.large else 0.0)
         return new, gone
 

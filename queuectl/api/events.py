@@ -21,7 +21,7 @@ from queuectl.api.logs import EVENTS, event
 from queuectl.errors import QueuectlError
 
 LOOK_S = 0.4
-SLOW = 5  # a look that costs much is followed by a rest of so many times as long
+SLOW = 5  # a look that costs much processor time is followed by a rest of so many times as long
 HEARTBEAT_S = 5.0
 
 
@@ -32,23 +32,26 @@ class Hub:
         self._door = door
         self._lock: anyio.Lock | None = None
         self._last: shapes.Overview | None = None
+        self._cost_s = 0.0
         self._next_at = float("-inf")
 
     async def latest(self) -> shapes.Overview | None:
         """Return the queue as it was a moment ago; None when it cannot be read."""
         self._lock = self._lock or anyio.Lock()
         async with self._lock:
-            began = clock.monotonic()
-            if began >= self._next_at:
+            if clock.monotonic() >= self._next_at:
                 self._last = None
                 with suppress(QueuectlError, OSError):
                     self._last = await anyio.to_thread.run_sync(self._look)
-                cost = clock.monotonic() - began
-                self._next_at = clock.monotonic() + max(LOOK_S * 0.9, SLOW * cost)
+                self._next_at = clock.monotonic() + max(LOOK_S * 0.9, SLOW * self._cost_s)
             return self._last
 
     def _look(self) -> shapes.Overview:
-        return whole.describe(self._door, self._door.view.snapshot())
+        began = clock.worked()  # not the time that passes: a machine that stalls for a second is no reason to rest five
+        try:
+            return whole.describe(self._door, self._door.view.snapshot())
+        finally:
+            self._cost_s = clock.worked() - began
 
 
 async def listen(_request: Request, door: Door, hub: Hub) -> Response:

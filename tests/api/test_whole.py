@@ -12,6 +12,7 @@ from helpers import wait_until
 from queuectl import clock
 from queuectl.api.door import Door
 from queuectl.job import State
+from queuectl.overview import Snapshot
 from queuectl.queue import Queue
 
 
@@ -147,6 +148,26 @@ def test_the_stream_tells_of_a_change(api: Caller, queue: Queue) -> None:
 
     events = api.ask("GET", "/api/v1/events", until=go_on).events()
     assert [value["counts"]["pending"] for _, value in events] == [0, 1]
+
+
+def test_a_look_that_the_machine_has_held_up_is_followed_by_no_long_rest(
+    api: Caller, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_up, monotonic, snapshot = [0.0], clock.monotonic, api.door.view.snapshot
+
+    def stall() -> Snapshot:
+        held_up[0] += 3600
+        return snapshot()
+
+    monkeypatch.setattr(clock, "monotonic", lambda: monotonic() + held_up[0])
+    monkeypatch.setattr(api.door.view, "snapshot", stall)
+
+    def go_on(answer: Answer) -> bool:
+        if len(answer.events()) == 1:
+            (queue.path / "pending" / "x.json").write_text('{"command": "true"}')
+        return bool(answer.events()) and answer.events()[-1][1]["counts"]["pending"] == 1
+
+    assert len(api.ask("GET", "/api/v1/events", until=go_on).events()) > 1
 
 
 def test_the_stream_is_silent_while_nothing_changes(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
