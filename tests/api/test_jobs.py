@@ -67,6 +67,21 @@ def test_many_jobs_are_put_in_at_once(api: Caller, queue: Queue) -> None:
     assert [queue.get(job["id"]).command for job in made] == ["true", ["echo", "a b"]]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("jobs", [{"command": "true"}] * 10_001),
+        ("retry", {"ids": ["one"] * 1001}),
+        ("cancel", {"ids": ["one"] * 1001}),
+        ("delete", {"ids": []}),
+    ],
+)
+def test_only_so_many_are_taken_at_once(api: Caller, queue: Queue, path: str, body: object) -> None:
+    queue.enqueue("true", id="one")
+    assert api.status("POST", f"/api/v1/{path}", body) == 422
+    assert queue.counts()[State.PENDING] == 1
+
+
 def test_of_many_jobs_none_is_put_in_when_one_is_bad(api: Caller, queue: Queue) -> None:
     assert api.status("POST", "/api/v1/jobs", [{"command": "true"}, {"command": " "}]) == 422
     assert queue.counts()[State.PENDING] == 0
@@ -262,6 +277,43 @@ def test_ids_are_listed_without_their_files(api: Caller, queue: Queue, hand: Han
     for path in (queue.path / "dead").iterdir():
         path.chmod(0)
     assert api.get("/api/v1/ids?state=dead")["ids"] == ["bad-3", "bad-2"]
+
+
+def test_ids_and_errors_go_on_where_they_ended(
+    api: Caller, queue: Queue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuectl.api.jobs.MOST_IDS", 2)
+    end(queue, hand, "bad-1", "bad-2", "bad-3")
+    for query in ("", "&q=bad"):
+        first = api.get(f"/api/v1/ids?state=dead{query}")
+        rest = api.get(f"/api/v1/ids?state=dead{query}&after={first['next']}")
+        assert [first["ids"], rest["ids"], rest["next"]] == [["bad-3", "bad-2"], ["bad-1"], None]
+    counted = api.get("/api/v1/errors?state=dead")
+    rest = api.get(f"/api/v1/errors?state=dead&after={counted['next']}")
+    assert [page["groups"][0]["jobs"] for page in (counted, rest)] == [2, 1]
+
+
+@pytest.mark.parametrize("sort", ["when", "-when", "state"])
+def test_jobs_of_one_instant_are_listed_once_each(api: Caller, queue: Queue, sort: str) -> None:
+    name = "20260101T000000000Z.5.one.json"
+    for state in ("pending", "failed", "processing", "completed", "dead"):
+        job = {"command": state, "state": state, "attempts": 1, "rev": 1, "exit": "0"}
+        text = name.replace("one", state)
+        (queue.path / state / text).write_text(json.dumps(job))
+    found, after = [], ""
+    for _ in range(6):
+        page = api.get(f"/api/v1/jobs?sort={sort}&limit=1{after}")
+        found += ids(page)
+        after = f"&after={page['next']}"
+        if not page["next"]:
+            break
+    assert sorted(found) == ["completed", "dead", "failed", "pending", "processing"]
+
+
+def test_the_total_is_that_of_the_filter(api: Caller, queue: Queue, hand: Hand) -> None:
+    end(queue, hand, "ok-1", "bad-2", "bad-3")
+    totals = [api.get(f"/api/v1/jobs?limit=1{query}")["total"] for query in ("", "&state=dead", "&q=bad")]
+    assert totals == [3, 2, None]
 
 
 def test_errors_are_counted(api: Caller, queue: Queue, hand: Hand) -> None:

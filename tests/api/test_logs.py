@@ -27,6 +27,7 @@ def test_a_log_is_text_and_never_markup(api: Caller, printed: bytes) -> None:
     assert (answer.status, answer.content) == (200, printed)
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["accept-ranges"] == "bytes"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,21 @@ def test_a_range_that_is_none_is_passed_over(api: Caller, printed: bytes, wanted
 def test_a_range_behind_the_end_is_told_how_long_the_log_is(api: Caller, printed: bytes) -> None:
     assert api.status("GET", LOG, headers={"range": "bytes=10-"}) == 416
     assert api.ask("GET", LOG, headers={"range": "bytes=10-"}).headers["content-range"] == "bytes */10"
+
+
+def test_a_log_that_is_cut_while_it_is_sent_is_as_long_as_was_told(
+    api: Caller, printed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Queue, "read_log", lambda _queue, _id, start, _end: iter([printed[start : start + 3]]))
+    answer = api.ask("GET", LOG)
+    assert (answer.content, answer.headers["content-length"]) == (printed[:3] + bytes(7), "10")
+
+
+def test_following_ends_when_the_server_is_about_to(api: Caller, queue: Queue) -> None:
+    queue.enqueue("true", id="one")
+    looks = iter([False, False, True])
+    api.door.closing = lambda: next(looks)
+    assert api.ask("GET", f"{LOG}/follow").events() == []
 
 
 def test_one_attempt_has_a_log_of_its_own(api: Caller, queue: Queue, hand: Hand, printed: bytes) -> None:

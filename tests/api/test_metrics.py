@@ -96,7 +96,9 @@ def test_an_average_forgets_what_is_purged(api: Caller, queue: Queue, hand: Hand
 
 @pytest.mark.parametrize("accept", [PROMETHEUS, "text/plain", "application/json;q=0.1, text/plain;q=0.9"])
 def test_a_scraper_gets_text(api: Caller, accept: str) -> None:
-    assert api.ask("GET", "/metrics", headers={"accept": accept}).text.startswith("# HELP queuectl_jobs ")
+    answer = api.ask("GET", "/metrics", headers={"accept": accept})
+    assert answer.text.startswith("# HELP queuectl_jobs ")
+    assert answer.headers["vary"] == "Accept"
 
 
 def test_a_scrape_counts_what_there_is(api: Caller, queue: Queue, hand: Hand) -> None:

@@ -117,8 +117,9 @@ WRONG = ["", "wrong", TOKEN[:-1], f"{TOKEN}x", "é"]
 @pytest.mark.parametrize("given", [None, f"Basic {TOKEN}", *(f"Bearer {word}" for word in WRONG)])
 def test_nothing_is_answered_without_the_token(locked: Caller, given: str | None) -> None:
     headers = {"authorization": given} if given else {}
-    for path in ("/api/v1/jobs", "/metrics", "/openapi.json", "/dashboard", "/nothing"):
+    for path in ("/api/v1/jobs", "/metrics", "/openapi.json", "/docs", "/dashboard", "/nothing"):
         assert locked.status("GET", path, headers=headers) == 401
+        assert locked.ask("GET", path, headers=headers).headers["www-authenticate"].startswith("Bearer ")
 
 
 def test_the_token_opens_the_api(locked: Caller) -> None:
@@ -132,6 +133,19 @@ def test_the_token_is_compared_in_a_time_that_tells_nothing(locked: Caller, monk
     for word in ("wrong", TOKEN):
         locked.ask("GET", "/api/v1/jobs", headers={"authorization": f"Bearer {word}"})
     assert compared == [b"wrong", b"", TOKEN.encode()]
+
+
+def test_the_token_in_the_address_becomes_a_cookie_and_a_wrong_one_does_not(locked: Caller) -> None:
+    knows = {"authorization": f"Bearer {TOKEN}"}  # nobody else comes as far
+    entered = locked.ask("GET", f"/dashboard?token={TOKEN}", headers=knows)
+    assert (entered.status, entered.headers["location"]) == (303, "/dashboard")
+    assert entered.headers["set-cookie"].startswith(f"queuectl_token={TOKEN};")
+    refused = locked.ask("GET", "/dashboard?token=wrong", headers=knows)
+    assert (refused.status, "set-cookie" in refused.headers) == (200, False)
+
+
+def test_the_page_that_asks_for_the_token_has_its_style(locked: Caller) -> None:
+    assert locked.ask("GET", "/static/style.css").status == 200
 
 
 def test_a_browser_is_asked_for_the_token(locked: Caller) -> None:
