@@ -64,7 +64,7 @@ const FIELDS = [
   ["run_at", "Not before", "+2h, or 2030-01-01T03:00Z"],
   ["timeout", "Timeout", "90, 1.5h"],
   ["max_retries", "Retries", "as configured"],
-  ["cwd", "Directory", "where the dashboard was started"],
+  ["cwd", "Directory", "that of the dashboard"],
   ["resources", "Resources", "cpus=2 mem=4G"],
 ];
 

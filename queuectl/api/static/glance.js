@@ -23,7 +23,7 @@ function note(state, now) {
   }
   if (state === "failed") return now.next_retry_at ? html`retry <${When} at=${now.next_retry_at} />` : "no retries";
   if (state === "processing") return now.counts.processing ? "running now" : "nothing runs";
-  return average === null || average === undefined ? "–" : `⌀ ${duration(average)}`;
+  return average === null || average === undefined ? "–" : `average ${duration(average)}`;
 }
 
 export function Cards({ now, state }) {
@@ -74,8 +74,9 @@ function options(width) {
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    padding: [10, 6, 0, 0],
-    scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 4)] } },
+    padding: [10, 20, 0, 0], // room for half a time at the right end
+    // Half a minute more on both sides, or half of the first and the last minute's bars would be cut off.
+    scales: { x: { range: (_plot, first, last) => [first - 30, last + 30] }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 4)] } },
     axes: [
       { ...axis, size: 28, space: 60, values: (_plot, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })) },
       { ...axis, size: 46, space: 34, values: (_plot, at) => at.map((n) => (Number.isInteger(n) ? n.toLocaleString("en") : "")) },
