@@ -294,20 +294,17 @@ def test_ids_and_errors_go_on_where_they_ended(
 
 
 @pytest.mark.parametrize("sort", ["when", "-when", "state"])
-def test_jobs_of_one_instant_are_listed_once_each(api: Caller, queue: Queue, sort: str) -> None:
-    name = "20260101T000000000Z.5.one.json"
-    for state in ("pending", "failed", "processing", "completed", "dead"):
+def test_jobs_of_one_name_are_listed_once_each(api: Caller, queue: Queue, sort: str) -> None:
+    states = ["completed", "dead", "failed", "pending", "processing"]
+    for state in states:
         job = {"command": state, "state": state, "attempts": 1, "rev": 1, "exit": "0"}
-        text = name.replace("one", state)
-        (queue.path / state / text).write_text(json.dumps(job))
+        (queue.path / state / "20260101T000000000Z.5.one.json").write_text(json.dumps(job))
     found, after = [], ""
-    for _ in range(6):
+    for _ in states:
         page = api.get(f"/api/v1/jobs?sort={sort}&limit=1{after}")
-        found += ids(page)
+        found += [job["state"] for job in page["jobs"]]
         after = f"&after={page['next']}"
-        if not page["next"]:
-            break
-    assert sorted(found) == ["completed", "dead", "failed", "pending", "processing"]
+    assert sorted(found) == states
 
 
 def test_the_total_is_that_of_the_filter(api: Caller, queue: Queue, hand: Hand) -> None:

@@ -221,8 +221,10 @@ def test_every_answer_forbids_what_is_not_ours(api: Caller, path: str, host: str
     assert [headers[name] for name in alone] == ["same-origin"] * 3
 
 
-def test_no_other_file_is_served_as_static(api: Caller) -> None:
-    for path in ["../app.py", "..%2Fapp.py", "vendor/../../app.py", "/etc/passwd", "", "vendor"]:
+def test_no_other_file_is_served_as_static(api: Caller, tmp_path: Path) -> None:
+    (tmp_path / "other.js").write_text("1")
+    others = ["../app.py", "..%2Fapp.py", "vendor/../../app.py", "/etc/passwd", f"{tmp_path}/other.js"]
+    for path in [*others, "", "vendor", "vendor/SHA256SUMS"]:
         assert api.ask("GET", f"/static/{path}").status == 404
 
 

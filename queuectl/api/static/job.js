@@ -80,6 +80,6 @@ export function Job({ id }) {
     </section>
     <section class="panel"><h2>Runs</h2><${Runs} job=${job} shown=${run} choose=${setRun} /></section>
     <section class="panel"><h2>Output${run ? ` of try ${run.attempt}` : ""}</h2>
-      <${Log} id=${id} run=${run} changed=${["completed", "dead"].includes(job.state) ? "ended" : "open"} onEnd=${() => again((n) => n + 1)} /></section>
+      <${Log} id=${id} run=${run} ended=${["completed", "dead"].includes(job.state)} onEnd=${() => again((n) => n + 1)} /></section>
   </article>`;
 }

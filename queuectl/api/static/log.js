@@ -88,13 +88,17 @@ async function part(id, from, to) {
   return found ? { text, start: +found[1], size: +found[2] + 1 } : { text, start: 0, size: +answer.headers.get("content-length") };
 }
 
-export function Log({ id, run, changed, onEnd }) {
+export function Log({ id, run, ended, onEnd }) {
   const pre = useRef(null);
   const view = useRef(null);
   const [start, setStart] = useState(0);
   const [facts, setFacts] = useState("");
   const [following, setFollowing] = useState(true);
   const mine = useRef({});
+  // A job that has ended and is run again is followed anew; at its end nothing is, or a reader would lose the place.
+  const round = useRef({ ended, number: 0 });
+  if (round.current.ended && !ended) round.current.number++;
+  round.current.ended = ended;
 
   const atEnd = () => {
     const { scrollHeight, scrollTop, clientHeight } = view.current;
@@ -138,7 +142,7 @@ export function Log({ id, run, changed, onEnd }) {
       over = true;
       source?.close();
     };
-  }, [id, run, changed]);
+  }, [id, run, round.current.number]);
 
   const earlier = async () => {
     const from = Math.max(start - PIECE, 0);

@@ -168,7 +168,7 @@ const COLUMNS = [
 
 function Heading({ filter, change, all, toggleAll, selectable, fixed }) {
   const sorted = (key) => (filter.sort === key ? "ascending" : filter.sort === `-${key}` || (!filter.sort && key === "when") ? "descending" : null);
-  const next = (key) => (key === "state" ? "state" : (sorted(key) === "descending") === (key === "when") ? (sorted(key) ? key : `-${key}`) : sorted(key) === "ascending" ? `-${key}` : key);
+  const next = (key) => (key === "state" ? key : { ascending: `-${key}`, descending: key }[sorted(key)] ?? (key === "when" ? "-when" : key));
   return html`<thead><tr>
     ${selectable && html`<th class="pick"><input type="checkbox" aria-label="Select this page" checked=${all} onChange=${toggleAll} /></th>`}
     ${COLUMNS.map(([key, label]) => html`<th key=${label} class=${`col-${label.toLowerCase()}`} aria-sort=${key && sorted(key)}>
