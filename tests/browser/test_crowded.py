@@ -238,6 +238,8 @@ def test_escape_closes_a_form_and_gives_the_focus_back(served: Dashboard, open_p
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(button).to_be_focused()
+    page.keyboard.press("Enter")  # and it opens again
+    expect(page.get_by_role("dialog")).to_be_visible()
 
 
 def test_a_dead_job_is_retried_with_keys_alone(served: Dashboard, cli: Cli, open_page: Open) -> None:
