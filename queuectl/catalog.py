@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queuectl import clock, disk, job, names
 from queuectl.errors import AmbiguousId, BadJobFile, NotFound
 from queuectl.job import Job, State
-from queuectl.spool import READ_ORDER, READ_TWICE, read_name, take_identity
+from queuectl.spool import READ_ORDER, READ_TWICE, made_at, read_name, take_identity
 from queuectl.tree import Tree
 
 MAX_BYTES = 2**30
@@ -74,9 +74,10 @@ def load(tree: Tree, state: State, name: str) -> Job | None:
     except OSError:
         return None
     try:
-        if os.fstat(fd).st_size > MAX_BYTES:
+        opened = os.fstat(fd)
+        if opened.st_size > MAX_BYTES:
             return None
-        found = take_identity(job.parse(disk.read(fd, MAX_BYTES)), state, name)
+        found = made_at(take_identity(job.parse(disk.read(fd, MAX_BYTES)), state, name), opened)
     except (BadJobFile, OSError):
         return None
     finally:

@@ -165,7 +165,7 @@ class Spool(Tree):
     def _parse(self, fd: int, opened: os.stat_result, place: str, name: str, limit: int) -> Job:
         if opened.st_size > limit:
             raise BadJobFile(f"larger than {limit} bytes")
-        return take_identity(job.parse(disk.read(fd, limit)), place, name)
+        return made_at(take_identity(job.parse(disk.read(fd, limit)), place, name), opened)
 
     def take_orphan(self, name: str, *, limit: int) -> Claim | Miss:
         """Lock a job in `processing/` that nobody holds any more; raises `BadJobFile` as `claim` does."""
@@ -298,6 +298,13 @@ def read_name(state: State | str, name: str) -> names.Name | None:
     if state in WAITING:
         return names.waiting(name)
     return names.running(name) if state == State.PROCESSING else names.ended(name)
+
+
+def made_at(found: Job, opened: os.stat_result) -> Job:
+    """Let a job that does not say when it was made, a drop, have been made when its file was last written."""
+    if found.created_at is None:
+        found.created_at = clock.iso(opened.st_mtime_ns // 1_000_000)
+    return found
 
 
 def take_identity(found: Job, state: State | str, name: str) -> Job:

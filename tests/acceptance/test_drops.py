@@ -401,3 +401,13 @@ def test_what_runs_is_what_was_dropped_when_the_file_is_changed_while_it_runs(cl
         completed(cli, 1)
     assert lines(cli) == ["ran"]
     assert cli.jobs("completed")["kept"]["command"] == script
+
+
+def test_a_drop_was_made_when_its_file_was_written(cli: Cli) -> None:
+    draft = cli.cwd / "draft.json"
+    draft.write_text(json.dumps({"command": "test $QUEUECTL_ATTEMPT = 2", "id": "made", "backoff_base": 0}))
+    os.utime(draft, (1_700_000_000, 1_700_000_000))
+    os.rename(draft, cli.spool / "pending" / "made.json")
+    cli.drain()
+    found = cli.json("show", "made")
+    assert (found["created_at"], found["attempts"]) == ("2023-11-14T22:13:20.000Z", 2)
