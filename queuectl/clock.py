@@ -98,7 +98,7 @@ def iso_to_stamp(text: str) -> str:
     return _turned[1]
 
 
-_turned = "", ""  # the last one: the jobs of one file are all due at one instant
+_turned: tuple[str | None, str] = None, ""  # the last one: the jobs of one file are all due at one instant
 
 
 _iso: Callable[[str], object] | None = None

@@ -528,6 +528,7 @@ def test_a_crowd_of_jobs_survives_workers_that_are_killed_at_random(cli: Cli) ->
                 time.sleep(dice.uniform(0.02, 0.15))
             else:  # a supervisor lets a worker wait that dies again and again
                 started.append(supervisors.enter_context(cli.workers("--count", "2", stderr=subprocess.DEVNULL)))
+                wait_until(lambda before=len(pids): len(cli.worker_pids()) > before, what="more workers")
         # Kindly, since a command that is ended would leave its directory; and each of them, since `worker stop` does
         # not know the one that is just starting.
         for supervisor in started:

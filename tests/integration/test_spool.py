@@ -104,7 +104,9 @@ def test_all_submitted_jobs_arrive_and_leave_no_draft(spool: Spool, count: int, 
 
 
 def test_what_is_submitted_is_what_is_claimed(spool: Spool) -> None:
-    made = waiting("a", command=["a", "b"], meta={"x": [1]}, env={"A": "ä"}, timeout=1.5, priority=0)
+    made = waiting(
+        "a", command=["a", "b"], meta={"x": [1]}, env={"A": "ä"}, timeout=1.5, priority=0, created_at=clock.iso(NOW)
+    )
     spool.submit([made], now=NOW)
     found = claim(spool, f"{STAMP}.0.a.json")
     assert found.job == made
