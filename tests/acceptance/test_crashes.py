@@ -509,6 +509,11 @@ def test_a_dead_job_that_is_moved_into_pending_by_hand_runs_again(cli: Cli, end:
 # A crowd.
 
 
+def wait_for_more(cli: Cli, workers: int) -> None:
+    """Wait until there are more workers than so many."""
+    wait_until(lambda: len(cli.worker_pids()) > workers, what="more workers")
+
+
 def test_a_crowd_of_jobs_survives_workers_that_are_killed_at_random(cli: Cli) -> None:
     """300 jobs, 4 workers, for 8 seconds a SIGKILL to one of them now and then; then the rest in peace."""
     for number in range(300):
@@ -528,7 +533,7 @@ def test_a_crowd_of_jobs_survives_workers_that_are_killed_at_random(cli: Cli) ->
                 time.sleep(dice.uniform(0.02, 0.15))
             else:  # a supervisor lets a worker wait that dies again and again
                 started.append(supervisors.enter_context(cli.workers("--count", "2", stderr=subprocess.DEVNULL)))
-                wait_until(lambda before=len(pids): len(cli.worker_pids()) > before, what="more workers")
+                wait_for_more(cli, len(pids))
         # Kindly, since a command that is ended would leave its directory; and each of them, since `worker stop` does
         # not know the one that is just starting.
         for supervisor in started:
