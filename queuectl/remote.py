@@ -138,7 +138,7 @@ class RemoteWorker(Worker):
         """End what is cancelled, what has no place yet when we are to end, or everything when we are to end at once."""
         for execution, run in self._runs.items():
             waits = self._inbox.stopping and not self._cluster.node(execution)
-            why = STOPPED if self._inbox.killed or waits else self._inbox.cancels(run.watched.id)
+            why = self._inbox.cancels(run.watched.id) or (STOPPED if self._inbox.killed or waits else None)
             if why:
                 run.ask(why, self.config.kill_grace_sec)
         self._inbox.forget()
@@ -162,7 +162,7 @@ class RemoteWorker(Worker):
 
     def _claim(self, place: str, name: str) -> Claim | None:
         if not self._cluster.ready():
-            self._plan.next -= 1  # it stays the next
+            self._plan.put_back()
             raise NoPlace
         return super()._claim(place, name)
 
@@ -170,7 +170,7 @@ class RemoteWorker(Worker):
         if clock.monotonic() < self._ask_at:
             return
         try:
-            self._cluster.want(len(self._plan.candidates) - self._plan.next)
+            self._cluster.want(self._plan.waiting)
         except Unavailable as error:
             self._ask_at = clock.monotonic() + AGAIN_S
             if str(error) != self._unreachable:
@@ -202,6 +202,5 @@ class RemoteWorker(Worker):
 
     def _rest(self) -> None:
         """Sleep until something happens."""
-        waits = self._plan.next < len(self._plan.candidates)
-        busy = self._runs or self._unreachable or waits
+        busy = self._runs or self._unreachable or self._plan.waiting
         self._inbox.wait(TICK_S if busy else None, self._cluster.fds())
