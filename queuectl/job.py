@@ -214,9 +214,12 @@ def check(job: Job) -> None:
 def _check_instants(job: Job) -> None:
     if job.run_at is not None:
         _check_instant("run_at", job.run_at)
+    checked = None  # they are the same at first
     for field, instant in (("due_at", job.due_at), ("created_at", job.created_at), ("updated_at", job.updated_at)):
-        if instant is not None and not clock.is_iso(instant):  # another spelling than our own may be one too
-            _check_instant(field, instant)
+        if instant is not None and instant != checked:
+            if not clock.is_iso(instant):  # another spelling than our own may be one too
+                _check_instant(field, instant)
+            checked = instant
 
 
 def parse_priority(value: int | str) -> int:

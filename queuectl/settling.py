@@ -7,7 +7,6 @@ never an exception.
 from __future__ import annotations
 
 import errno
-import random
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -108,7 +107,9 @@ def decide(found: Job, outcome: Outcome, config: Config, worker: str) -> None:
         return
     again = None
     if outcome.exit != CANCELLED:
-        again = retry.at(found.attempts, policy(found, config), outcome.finished, random.random())
+        from random import random  # whose import costs as much as a few jobs
+
+        again = retry.at(found.attempts, policy(found, config), outcome.finished, random())
     if again is None:
         found.state = State.DEAD
     else:

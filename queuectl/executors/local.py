@@ -16,11 +16,9 @@ from collections.abc import Mapping, Sequence
 from queuectl import clock, shell
 from queuectl.executors import CannotStart, Exit, Order
 
-# What python ignores and what the worker handles must be as the system has it in the command.
-_DEFAULTED = [
-    *(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD),
-    *(signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP),
-]
+# What python ignores and what the worker handles must be as the system has it in the command. All of them, since
+# posix_spawn(3) in glibc asks for each of the others how it is handled.
+_DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _FALLBACK_POLL_S = 0.02
 
