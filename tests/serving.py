@@ -57,3 +57,10 @@ def shown(page: Any) -> list[str]:
 def card(page: Any, name: str) -> Any:
     """Return the number on one of the cards above the table."""
     return page.locator(f".card.{name} strong")
+
+
+def changes(page: Any) -> list[str]:
+    """Return a list to which is added whatever the page asks the server to change from now on."""
+    found: list[str] = []
+    page.on("request", lambda asked: None if asked.method == "GET" else found.append(f"{asked.method} {asked.url}"))
+    return found

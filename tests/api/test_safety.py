@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,9 +224,11 @@ def test_every_answer_forbids_what_is_not_ours(api: Caller, path: str, host: str
 
 def test_no_other_file_is_served_as_static(api: Caller, tmp_path: Path) -> None:
     (tmp_path / "other.js").write_text("1")
-    others = ["../app.py", "..%2Fapp.py", "vendor/../../app.py", "/etc/passwd", f"{tmp_path}/other.js"]
-    for path in [*others, "", "vendor", "vendor/SHA256SUMS"]:
-        assert api.ask("GET", f"/static/{path}").status == 404
+    static = Path(queuectl.api.__file__).parent / "static"
+    others = ["../app.py", "..%2Fapp.py", "vendor/../../app.py", "/etc/passwd"]
+    others += [f"{tmp_path}/other.js", os.path.relpath(tmp_path / "other.js", static)]
+    for path in [*others, "", "vendor", "vendor/SHA256SUMS", "nothing.js"]:
+        assert api.ask("GET", f"/static/{path}").status == 404, path
 
 
 def test_the_files_of_others_are_those_that_were_published() -> None:

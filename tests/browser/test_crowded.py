@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import Cli, new_cli, wait_until
-from serving import Dashboard, Open, card, dashboard, row, shown
+from serving import Dashboard, Open, card, changes, dashboard, row, shown
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'queuectl[test]'")
 expect = sync_api.expect
@@ -70,6 +70,13 @@ def test_of_many_jobs_the_oldest_come_first_when_asked_for(crowded: Dashboard, o
     page.get_by_role("button", name="When").click()
     expect(row(page, "job-00000")).to_be_visible()
     assert shown(page)[:3] == ["job-00000", "job-00001", "job-00002"]
+
+
+def test_more_jobs_than_are_listed_at_once_are_counted_before_the_question(crowded: Dashboard, open_page: Open) -> None:
+    page = open_page(crowded.url)
+    expect(page.get_by_text("50 of 20,000 jobs")).to_be_visible()
+    page.get_by_role("button", name="Retry all matching").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Retry all 20,000 jobs")
 
 
 def test_a_page_of_many_stays_selected_and_where_it_was_scrolled_to(
@@ -258,12 +265,15 @@ def test_a_question_is_declined_by_escape(served: Dashboard, cli: Cli, open_page
     cli.enqueue("--id", "one", "true")
     cli.ok("cancel", "one")
     page = open_page(f"{served.url}/dlq")
+    asked = changes(page)
     row(page, "one").get_by_role("button", name="Delete").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
-    assert cli.state("one") == "dead"
+    page.reload()
+    expect(row(page, "one").get_by_role("button", name="Delete")).to_be_visible()
+    assert asked == []
 
 
 # A phone, and the dark.

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from helpers import Cli, wait_until
-from serving import Dashboard, dashboard
+from serving import Dashboard, changes, dashboard
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'queuectl[test]'")
 expect = sync_api.expect
 
 Open = Callable[..., Any]
 UNTIL_GO = "while ! [ -e go ]; do sleep 0.05; done"
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
 GAP = "[...document.querySelectorAll('.output')].map((o) => o.scrollHeight - o.scrollTop - o.clientHeight)[0]"
 
 
@@ -95,6 +96,14 @@ def test_errors_are_grouped_among_the_jobs_that_match(served: Dashboard, cli: Cl
     page = open_page(f"{served.url}/dlq?by=error&q=one")
     expect(page.locator(".groups li")).to_have_count(1)
     expect(page.locator(".groups li button")).to_have_text("1 exit 1")
+    page.goto(f"{served.url}/dlq?by=error&worker=nobody")
+    expect(page.get_by_text("No errors.")).to_be_visible()
+
+
+def test_errors_of_more_jobs_than_are_read_at_once_are_added_up(served: Dashboard, cli: Cli, open_page: Open) -> None:
+    dead(cli, 2100)
+    page = open_page(f"{served.url}/dlq?by=error")
+    expect(page.locator(".groups li button")).to_have_text("2,100 exit 1")
 
 
 def test_a_click_on_a_heading_turns_the_order_round(served: Dashboard, cli: Cli, open_page: Open) -> None:
@@ -144,6 +153,7 @@ def test_what_could_not_be_done_is_told(served: Dashboard, cli: Cli, open_page: 
     page.get_by_role("button", name="Retry selected").click()
     cli.ok("rm", "job-001")
     page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+    expect(page.get_by_text("Retrying 1 job", exact=True)).to_be_visible()
     expect(page.get_by_text("1 job left as they were: job-001: no such job")).to_be_visible()
     assert list(cli.jobs("pending")) == ["job-000"]
 
@@ -153,11 +163,13 @@ def test_a_running_job_is_ended_only_after_a_question(served: Dashboard, cli: Cl
     with cli.workers():
         page = open_page(f"{served.url}/jobs/one")
         expect(page.locator("h1 .badge")).to_have_text("processing")
+        asked = changes(page)
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_role("dialog")).to_contain_text("End one, which is running?")
         page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
-        assert cli.state("one") == "processing"
         (cli.cwd / "go").touch()
+        expect(page.locator("h1 .badge")).to_have_text("completed")
+        assert asked == []
 
 
 def test_a_read_only_page_of_a_job_offers_nothing_and_no_key_does(cli: Cli, browser: Any, open_page: Open) -> None:
@@ -188,6 +200,24 @@ def test_output_has_the_colours_that_its_escapes_ask_for(served: Dashboard, cli:
     assert found == [["A", "bold f12"], ["B", "b2"], ["D", "f3"], ["E", "underline"]]
 
 
+def test_each_style_of_output_ends_by_itself(served: Dashboard, cli: Cli, open_page: Open) -> None:
+    text = r"\033[2;3;7;101mA\033[22mB\033[23mC\033[27mD\033[0m\033[38;2;1;2;3;4;35mE\033[24mF\033[39mG\n"
+    cli.enqueue("--id", "one", f"printf '{text}'")
+    cli.drain()
+    page = open_page(f"{served.url}/jobs/one")
+    expect(page.get_by_role("log")).to_have_text("ABCDEFG\n")
+    spans = page.get_by_role("log").locator("span")
+    found = spans.evaluate_all("spans => spans.map((span) => [span.textContent, span.className])")
+    assert found == [
+        ["A", "dim italic inverse b9"],
+        ["B", "italic inverse b9"],
+        ["C", "inverse b9"],
+        ["D", "b9"],
+        ["E", "underline f5"],
+        ["F", "f5"],
+    ]
+
+
 def test_a_log_that_is_opened_late_goes_on_in_the_middle_of_an_escape(
     served: Dashboard, cli: Cli, open_page: Open
 ) -> None:
@@ -209,10 +239,14 @@ def test_a_log_stays_at_its_end_until_somebody_scrolls_up(served: Dashboard, cli
         wait_until(lambda: page.evaluate(GAP) < 30)
         page.get_by_role("log").evaluate("log => log.scrollTop = 0")
         expect(page.get_by_role("button", name="To the end")).to_be_visible()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
         (cli.cwd / "go").touch()
         expect(page.get_by_role("log")).to_contain_text("last")
         assert page.get_by_role("log").evaluate("log => log.scrollTop") == 0
         expect(page.locator("h1 .badge")).to_have_text("completed")
+        page.evaluate(DRAWN)  # and with it, what the end of the job has set off
+        assert [url for url in asked if "/log" in url] == []
         assert page.get_by_role("log").evaluate("log => log.scrollTop") == 0
         page.get_by_role("button", name="To the end").click()
         expect(page.get_by_role("button", name="To the end")).to_have_count(0)
