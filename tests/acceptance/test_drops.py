@@ -220,11 +220,10 @@ def test_names_that_look_nearly_canonical_are_drops_to_a_scan(cli: Cli, others: 
 
 
 def test_names_that_look_nearly_canonical_wake_idle_workers(cli: Cli) -> None:
-    cli.ok("config", "set", "poll-interval-sec", "3600")
-    with cli.workers():
+    with idle_workers(cli, 1):
         for number, name in enumerate(NEARLY_CANONICAL):
             cli.drop(name, {"command": ["sh", "-c", 'echo "$0" >> "$1"', name, str(tally(cli))]})
-            completed(cli, number + 1)
+            completed(cli, number + 2)
     assert lines(cli) == NEARLY_CANONICAL
     assert cli.files("rejected") == []
 

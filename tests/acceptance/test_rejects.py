@@ -42,12 +42,17 @@ BAD: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "negative-retries": (b'{"command": "true", "max_retries": -1}', ("max_retries", ">= 0")),
     "retries-as-text": (b'{"command": "true", "max_retries": "3"}', ("max_retries", "expected int")),
     "run-at-no-time": (b'{"command": "true", "run_at": "yesterday"}', ("run_at", "'yesterday'")),
+    "created-at-no-time": (b'{"command": "true", "created_at": "never"}', ("created_at", "'never'")),
     "timeout-negative": (b'{"command": "true", "timeout": "-5"}', ("timeout", "'-5'")),
     "cwd-relative": (b'{"command": "true", "cwd": "here"}', ("cwd", "absolute")),
+    "env-name-with-equals": (b'{"command": "true", "env": {"A=B": "1"}}', ("env", "'A=B'")),
+    "resources-misnamed": (b'{"command": "true", "resources": {"2 cpus": 1}}', ("resources", "'2 cpus'")),
+    "resources-negative": (b'{"command": "true", "resources": {"cpus": -1}}', ("resources cpus", "-1")),
     "id-with-slash": (b'{"command": "true", "id": "../x"}', ("id '../x'",)),
     "id-too-long": (b'{"command": "true", "id": "' + b"x" * 101 + b'"}', ("id", "1 to 100")),
     "id-taken": (b'{"command": "true", "id": "taken"}', ("id 'taken'", "already taken")),
     "nested-closed": (b'{"command":"true","meta":{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}}", ("nested",)),
+    "nested-some": (b'{"command":"true","meta":{"a":' + b"[" * 200 + b"]" * 200 + b"}}", ("nested", "200 levels")),
     "nested-open": (b"[" * 200_000, ("expected object",)),
     "nested-objects": (b'{"meta":' * 50_000, ("nested",)),
     "too-large": (b'{"command": "true"}'.ljust(LIMIT + 1), ("max_job_bytes", str(LIMIT))),
@@ -318,8 +323,9 @@ def test_two_drops_with_one_id_are_one_job_and_one_reject(cli: Cli) -> None:
 def test_rejecting_the_same_name_again_and_again_overwrites_nothing(cli: Cli) -> None:
     with cli.workers(stderr=subprocess.DEVNULL):
         for number in range(5):
-            cli.drop("x.json", b"[%d]" % number)
-            wait_until(lambda wanted=number + 1: len(reasons(cli)) == wanted)
+            path = cli.drop("x.json", b"[%d]" % number)
+            wait_until(lambda at=path: not at.exists())  # the reason is there before the file has gone
+            assert len(reasons(cli)) == number + 1
     kept = [path.read_bytes() for path in cli.files("rejected") if not path.name.endswith(".why")]
     assert sorted(kept) == [b"[%d]" % number for number in range(5)]
 

@@ -322,11 +322,14 @@ def test_without_notification_resume_and_settings_are_found_by_polling(cli: Cli,
 
 
 def test_without_notification_a_drain_runs_everything(cli: Cli, tmp_path: Path) -> None:
+    cli.ok("config", "set", "poll-interval-sec", "3600")
     for number in range(20):
         cli.drop(f"{number}.json", {"command": "true"})
     cli.ok("pause")  # until it is known that there is no notification, or the drain would be faster
     with deaf_workers(cli, tmp_path / "stderr", "--count", "2", "--drain") as process:
         wait_until(lambda: "notification" in (tmp_path / "stderr").read_text() or process.poll() is not None)
+        late = cli.drop("late.json", {"command": "true"})
+        wait_until(lambda: not late.exists())  # the first poll, which comes anyway, has given it another name
         cli.ok("resume")
         assert process.wait(30) == 0
-    assert len(cli.files("completed")) == 20
+    assert len(cli.files("completed")) == 21
