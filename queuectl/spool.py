@@ -211,7 +211,8 @@ class Spool(Tree):
             if durable:
                 os.fsync(fd)
             disk.flock(fd)  # so that nobody takes the job for an orphan between the decision and the move
-            ours = disk.means(processing.lstat(claim.name), claim.opened)
+            opened = os.fstat(claim.fd) if claim.decided else claim.opened  # decided before, when the move failed
+            ours = disk.means(processing.lstat(claim.name), opened)
             if ours:
                 os.rename(draft, claim.name, src_dir_fd=tmp.fd, dst_dir_fd=processing.fd)
         except BaseException:

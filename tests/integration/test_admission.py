@@ -112,7 +112,7 @@ def test_many_drops_need_few_descriptors(spool: Spool, admit: Any, monkeypatch: 
     before = len(os.listdir("/dev/fd"))
     assert len(admit().admitted) == 600
     assert most[0] <= before + 270
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(os.listdir("/dev/fd")) <= before  # others may have been given back meanwhile
 
 
 def test_of_two_drops_that_ask_for_one_id_the_first_gets_it(spool: Spool, admit: Any) -> None:

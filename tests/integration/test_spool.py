@@ -449,6 +449,20 @@ def test_a_decision_that_cannot_be_written_leaves_the_job_ours_and_no_draft(spoo
     assert is_locked(spool.path / "processing" / found.name)
 
 
+def test_a_decided_job_whose_move_failed_can_be_moved_later(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = claim(spool, put(spool))
+    decide(found.job, State.COMPLETED)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Read-only"):
+        patch.setattr(Spool, "_move", refuse)
+        spool.settle(found, now=NOW, durable=True)
+    assert spool.settle(found, now=NOW, durable=True)
+    assert names(spool, *DIRECTORIES) == [f"completed/{clock.stamp(NOW + 5)}.0.a.json"]
+
+
 def test_a_decision_that_could_not_be_written_can_be_written_later(spool: Spool) -> None:
     found = claim(spool, put(spool))
     decide(found.job, State.COMPLETED)
