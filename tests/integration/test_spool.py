@@ -456,9 +456,10 @@ def test_a_decided_job_whose_move_failed_can_be_moved_later(spool: Spool, monkey
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="Read-only"):
+    with monkeypatch.context() as patch:
         patch.setattr(Spool, "_move", refuse)
-        spool.settle(found, now=NOW, durable=True)
+        with pytest.raises(OSError, match="Read-only"):
+            spool.settle(found, now=NOW, durable=True)
     assert spool.settle(found, now=NOW, durable=True)
     assert names(spool, *DIRECTORIES) == [f"completed/{clock.stamp(NOW + 5)}.0.a.json"]
 
