@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from helpers import Cli, end, next_line
 
+UNTIL_GO = "while ! [ -e go ]; do sleep 0.05; done"
 Open = Callable[..., Any]  # the fixture `open_page` of the browser's tests
 
 
@@ -63,4 +64,11 @@ def changes(page: Any) -> list[str]:
     """Return a list to which is added whatever the page asks the server to change from now on."""
     found: list[str] = []
     page.on("request", lambda asked: None if asked.method == "GET" else found.append(f"{asked.method} {asked.url}"))
+    return found
+
+
+def styles(page: Any) -> list[list[str]]:
+    """Return the styled pieces of the output that is shown, each with its classes."""
+    pieces = page.get_by_role("log").locator("span")
+    found: list[list[str]] = pieces.evaluate_all("spans => spans.map((span) => [span.textContent, span.className])")
     return found

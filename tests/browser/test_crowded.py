@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 from helpers import Cli, new_cli, wait_until
-from serving import Dashboard, Open, card, changes, dashboard, row, shown
+from serving import UNTIL_GO, Dashboard, Open, card, changes, dashboard, row, shown
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'queuectl[test]'")
 expect = sync_api.expect
 
 MANY = 20_000
-UNTIL_GO = "while ! [ -e go ]; do sleep 0.05; done"
 PHONE = {"width": 375, "height": 700}
 
 

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from helpers import Cli, wait_until
-from serving import Dashboard, changes, dashboard
+from serving import UNTIL_GO, Dashboard, Open, changes, dashboard, row, shown, styles
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'queuectl[test]'")
 expect = sync_api.expect
 
-Open = Callable[..., Any]
-UNTIL_GO = "while ! [ -e go ]; do sleep 0.05; done"
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
 GAP = "[...document.querySelectorAll('.output')].map((o) => o.scrollHeight - o.scrollTop - o.clientHeight)[0]"
-
-
-def row(page: Any, id: str) -> Any:
-    return page.locator(f"tr[data-id='{id}']")
-
-
-def shown(page: Any) -> list[str]:
-    """Return the ids in the table, from above."""
-    found: list[str] = page.eval_on_selector_all(".jobs tbody tr", "rows => rows.map(row => row.dataset.id)")
-    return found
 
 
 def dead(cli: Cli, count: int) -> None:
@@ -146,6 +133,18 @@ def test_all_of_many_pages_are_retried_and_counted_first(served: Dashboard, cli:
     assert (cli.counts()["pending"], cli.counts()["dead"]) == (520, 0)
 
 
+def test_a_page_can_be_selected_when_its_jobs_are_there(served: Dashboard, cli: Cli, open_page: Open) -> None:
+    dead(cli, 2)
+    page = open_page("about:blank")
+    held: list[Any] = []
+    page.route("**/api/v1/jobs?*", lambda route: route.continue_() if held else held.append(route))
+    page.goto(f"{served.url}/dlq")
+    expect(page.get_by_label("Select this page")).to_be_disabled()
+    held[0].continue_()
+    page.get_by_label("Select this page").check()
+    expect(page.get_by_text("2 jobs selected")).to_be_visible()
+
+
 def test_what_could_not_be_done_is_told(served: Dashboard, cli: Cli, open_page: Open) -> None:
     dead(cli, 2)
     page = open_page(f"{served.url}/dlq")
@@ -195,9 +194,7 @@ def test_output_has_the_colours_that_its_escapes_ask_for(served: Dashboard, cli:
     cli.drain()
     page = open_page(f"{served.url}/jobs/one")
     expect(page.get_by_role("log")).to_have_text("ABCDE99%\n")
-    spans = page.get_by_role("log").locator("span")
-    found = spans.evaluate_all("spans => spans.map((span) => [span.textContent, span.className])")
-    assert found == [["A", "bold f12"], ["B", "b2"], ["D", "f3"], ["E", "underline"]]
+    assert styles(page) == [["A", "bold f12"], ["B", "b2"], ["D", "f3"], ["E", "underline"]]
 
 
 def test_each_style_of_output_ends_by_itself(served: Dashboard, cli: Cli, open_page: Open) -> None:
@@ -206,9 +203,7 @@ def test_each_style_of_output_ends_by_itself(served: Dashboard, cli: Cli, open_p
     cli.drain()
     page = open_page(f"{served.url}/jobs/one")
     expect(page.get_by_role("log")).to_have_text("ABCDEFG\n")
-    spans = page.get_by_role("log").locator("span")
-    found = spans.evaluate_all("spans => spans.map((span) => [span.textContent, span.className])")
-    assert found == [
+    assert styles(page) == [
         ["A", "dim italic inverse b9"],
         ["B", "italic inverse b9"],
         ["C", "inverse b9"],

@@ -166,11 +166,11 @@ const COLUMNS = [
   ["when", "When"],
 ];
 
-function Heading({ filter, change, all, toggleAll, selectable, fixed }) {
+function Heading({ filter, change, all, none, toggleAll, selectable, fixed }) {
   const sorted = (key) => (filter.sort === key ? "ascending" : filter.sort === `-${key}` || (!filter.sort && key === "when") ? "descending" : null);
   const next = (key) => (key === "state" ? key : { ascending: `-${key}`, descending: key }[sorted(key)] ?? (key === "when" ? "-when" : key));
   return html`<thead><tr>
-    ${selectable && html`<th class="pick"><input type="checkbox" aria-label="Select this page" checked=${all} onChange=${toggleAll} /></th>`}
+    ${selectable && html`<th class="pick"><input type="checkbox" aria-label="Select this page" checked=${all} disabled=${none} onChange=${toggleAll} /></th>`}
     ${COLUMNS.map(([key, label]) => html`<th key=${label} class=${`col-${label.toLowerCase()}`} aria-sort=${key && sorted(key)}>
       ${key && !(fixed && key === "state") ? html`<button onClick=${() => change({ sort: next(key) })}>${label}<span class="arrow">${{ ascending: "▲", descending: "▼" }[sorted(key)] ?? (filter.sort === key ? "▲" : "")}</span></button>` : label}
     </th>`)}
@@ -272,7 +272,7 @@ export function Table({ address, base, state, verbs, bulk, keep = {} }) {
       ${picked.size > 0 && html`<button class="plain" onClick=${() => setPicked(new Set())}>Clear</button>`}
     </div>`}
     <div class="scroll"><table>
-      <${Heading} filter=${filter} change=${change} all=${all} selectable=${!locked} fixed=${state}
+      <${Heading} filter=${filter} change=${change} all=${all} none=${!selectable.length} selectable=${!locked} fixed=${state}
         toggleAll=${() => setPicked(all ? new Set() : new Set(selectable.map((job) => job.id)))} />
       <tbody ref=${body} onPointerEnter=${() => (inside.current = true)} onPointerLeave=${leave} onFocusOut=${() => setTimeout(() => !held() && showWaiting(), 250)}>
         ${page.jobs.map((job) => html`<${Row} key=${job.id} job=${job} picked=${picked.has(job.id)} toggle=${() => toggle(job.id)} selectable=${!locked} verbs=${locked ? [] : verbs} onAct=${onAct} />`)}
