@@ -10,10 +10,10 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from queuectl import clock, disk, job, names
+from queuectl import clock, names
 from queuectl.errors import AmbiguousId, BadJobFile, NotFound
 from queuectl.job import Job, State
-from queuectl.spool import READ_ORDER, READ_TWICE, made_at, read_name, take_identity
+from queuectl.spool import READ_ORDER, READ_TWICE, read_job, read_name
 from queuectl.tree import Tree
 
 MAX_BYTES = 2**30
@@ -74,10 +74,7 @@ def load(tree: Tree, state: State, name: str) -> Job | None:
     except OSError:
         return None
     try:
-        opened = os.fstat(fd)
-        if opened.st_size > MAX_BYTES:
-            return None
-        found = made_at(take_identity(job.parse(disk.read(fd, MAX_BYTES)), state, name), opened)
+        found = read_job(fd, os.fstat(fd), state, name, MAX_BYTES)
     except (BadJobFile, OSError):
         return None
     finally:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from queuectl import clock
-from queuectl.job import State
 from queuectl.spool import Spool, read_name
 
 
@@ -29,7 +28,7 @@ def purge(spool: Spool, places: Iterable[str], *, before: int, dry_run: bool) ->
     done = dict.fromkeys(("completed", "dead", "rejected"), 0)
     for place in places:
         for name in spool.directories[place].listing():
-            if name[:19] > limit or (place != "rejected" and read_name(State(place), name) is None):
+            if name[:19] > limit or (place != "rejected" and read_name(place, name) is None):
                 continue
             if place == "rejected":
                 done[place] += _purge_rejected(spool, name, dry_run)

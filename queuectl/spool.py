@@ -127,7 +127,7 @@ class Spool(Tree):
             return fd
         try:
             opened = os.fstat(fd)
-            found = self._parse(fd, opened, place, name, limit)
+            found = read_job(fd, opened, place, name, limit)
             job.check_room(found)
             target = str(names.RunningName(clock.stamp(now), found.rev + 1, found.id))
             os.rename(name, target, src_dir_fd=source.fd, dst_dir_fd=processing.fd)
@@ -162,11 +162,6 @@ class Spool(Tree):
         finally:
             claim.close()
 
-    def _parse(self, fd: int, opened: os.stat_result, place: str, name: str, limit: int) -> Job:
-        if opened.st_size > limit:
-            raise BadJobFile(f"larger than {limit} bytes")
-        return made_at(take_identity(job.parse(disk.read(fd, limit)), place, name), opened)
-
     def take_orphan(self, name: str, *, limit: int) -> Claim | Miss:
         """Lock a job in `processing/` that nobody holds any more; raises `BadJobFile` as `claim` does."""
         fd = self.directories["processing"].lock(name)
@@ -174,7 +169,7 @@ class Spool(Tree):
             return fd
         try:
             opened = os.fstat(fd)
-            return Claim(self._parse(fd, opened, "processing", name, limit), name, fd, opened)
+            return Claim(read_job(fd, opened, "processing", name, limit), name, fd, opened)
         except BaseException:
             os.close(fd)
             raise
@@ -269,7 +264,7 @@ class Spool(Tree):
         finally:
             os.close(fd)
         if place != "rejected":
-            known = read_name(State(place), name)
+            known = read_name(place, name)
             if known:
                 self.unlink("logs", f"{known.id}.log")
         return True
@@ -294,26 +289,27 @@ def waiting_name(waiting: Job) -> names.WaitingName:
     return names.WaitingName(due, waiting.level, waiting.id)
 
 
-def read_name(state: State | str, name: str) -> names.Name | None:
+def read_name(state: str, name: str) -> names.Name | None:
     """Read a canonical name of a state's directory; None when it is none."""
     if state in WAITING:
         return names.waiting(name)
     return names.running(name) if state == State.PROCESSING else names.ended(name)
 
 
-def made_at(found: Job, opened: os.stat_result) -> Job:
-    """Let a job that does not say when it was made, a drop, have been made when its file was last written."""
-    if found.created_at is None:
-        found.created_at = clock.iso(opened.st_mtime_ns // 1_000_000)
-    return found
+def read_job(fd: int, opened: os.stat_result, state: str, name: str, limit: int) -> Job:
+    """Read the open file of a job, whose name decides who it is and, while it waits, when and how urgently it is due.
 
-
-def take_identity(found: Job, state: State | str, name: str) -> Job:
-    """Let the name decide who the job is and, while it waits, when and how urgently it is due."""
+    Raises `BadJobFile` when its bytes are not a job of at most `limit` bytes, or its name is not a job's.
+    """
+    if opened.st_size > limit:
+        raise BadJobFile(f"larger than {limit} bytes")
+    found = job.parse(disk.read(fd, limit))
     read = read_name(state, name)
     if read is None:
         raise BadJobFile("its name is not one that queuectl gives")
     found.id = read.id
     if isinstance(read, names.WaitingName):
         found.due_at, found.priority = clock.stamp_to_iso(read.due), read.priority
+    if found.created_at is None:  # a drop, which was made when its file was last written
+        found.created_at = clock.iso(opened.st_mtime_ns // 1_000_000)
     return found

@@ -108,8 +108,9 @@ class Supervisor:
         if self._options.progress:
             self._bar = Bar(self._options.progress, unfinished(self._spool))
         self._hear_signals()
-        for number in () if self._stopping else range(1, self._options.count + 1):
-            self._crew.start(number)
+        if not self._stopping:
+            for number in range(1, self._options.count + 1):
+                self._crew.start(number)
 
     def _turn(self) -> None:
         """Sleep until something happens, and see to it."""
