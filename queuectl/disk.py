@@ -240,9 +240,9 @@ def read(fd: int, limit: int) -> bytes:
 
 def write(fd: int, data: bytes) -> None:
     """Write all of `data`."""
-    done = 0
+    done = os.write(fd, data)
     while done < len(data):
-        done += os.write(fd, data[done:] if done else data)
+        done += os.write(fd, data[done:])
 
 
 def _syncfs() -> Any:

@@ -10,7 +10,9 @@ import os
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # base32 (RFC 4648) in lower case; digits sort first
 _SYMBOLS = "".join(sorted(_ALPHABET))
 _PAIRS = [first + second for first in _SYMBOLS for second in _SYMBOLS]  # ten bits each
+_SYMBOL_OF = _SYMBOLS.encode() * 8  # for each of the 256 bytes, as likely as any other
 _BITS = 80
+_LENGTH = 16
 _STEPS = 1 << 16
 
 
@@ -25,9 +27,8 @@ def spell(number: int) -> str:
 
 def batch(count: int) -> list[str]:
     """Return `count` new ids in increasing order."""
-    size = _BITS // 8
-    chance = os.urandom(count * size)
-    return sorted(spell(int.from_bytes(chance[at : at + size])) for at in range(0, count * size, size))
+    text = os.urandom(count * _LENGTH).translate(_SYMBOL_OF).decode("ascii")
+    return sorted(text[at : at + _LENGTH] for at in range(0, len(text), _LENGTH))
 
 
 class IdSource:

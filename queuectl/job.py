@@ -153,15 +153,16 @@ def parse_new(data: bytes) -> Job:
 
 def check_room(job: Job) -> None:
     """Check that one more attempt can be counted; raises `BadJobFile`, for its record would be readable to nobody."""
-    for field, value in (("rev", job.rev), ("attempts", job.attempts)):
-        if value >= MAX_COUNT:
-            raise BadJobFile(f"{field} {value} leaves no room to count on")
+    if job.rev >= MAX_COUNT or job.attempts >= MAX_COUNT:
+        field, value = ("rev", job.rev) if job.rev >= MAX_COUNT else ("attempts", job.attempts)
+        raise BadJobFile(f"{field} {value} leaves no room to count on")
 
 
 def repeated_key(data: bytes) -> str | None:
     """Return a key that one object among the bytes holds twice, or None; for bytes that `parse` accepted."""
     try:
-        if data.count(b":") == len(msgspec.json.decode(data)):
+        colons = data.count(b":")
+        if colons == 1 or colons == len(msgspec.json.decode(data)):
             return None  # each key has a colon, so these are all the keys, and no two are the same
         _pairs_reader()(data.decode())
     except _Twice as found:
@@ -193,17 +194,16 @@ def check(job: Job) -> None:
     if job.id and not names.is_id(job.id):
         raise UsageError(f"id {job.id[:110]!r} must be 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
     _check_command(job.command)
-    job.priority = parse_priority(job.priority)
+    if job.priority != DEFAULT_PRIORITY:
+        job.priority = parse_priority(job.priority)
     if job.timeout is not None:
         job.timeout = _seconds("timeout", job.timeout)
     if job.cwd is not None:
         _check_text("cwd", job.cwd)
         if not job.cwd.startswith("/"):
             raise UsageError(f"cwd {job.cwd!r} must be an absolute path")
-    for name, value in (job.env or {}).items():
-        if not name or "=" in name:
-            raise UsageError(f"env: {name!r} is not a variable's name")
-        _check_text(f"env {name}", f"{name}={value}")
+    if job.env:
+        _check_variables(job.env)
     if job.resources:
         check_resources(job.resources)
     if job.meta:
@@ -214,12 +214,11 @@ def check(job: Job) -> None:
 def _check_instants(job: Job) -> None:
     if job.run_at is not None:
         _check_instant("run_at", job.run_at)
-    checked = None  # they are the same at first
+    if job.due_at == job.created_at == job.updated_at and (job.due_at is None or clock.is_iso(job.due_at)):
+        return  # not there yet, or as they are at first
     for field, instant in (("due_at", job.due_at), ("created_at", job.created_at), ("updated_at", job.updated_at)):
-        if instant is not None and instant != checked:
-            if not clock.is_iso(instant):  # another spelling than our own may be one too
-                _check_instant(field, instant)
-            checked = instant
+        if instant is not None and not clock.is_iso(instant):  # another spelling than our own may be one too
+            _check_instant(field, instant)
 
 
 def parse_priority(value: int | str) -> int:
@@ -257,6 +256,13 @@ def _check_command(command: str | list[str]) -> None:
         raise UsageError("command is empty")
     for part in parts:
         _check_text("command", part)
+
+
+def _check_variables(env: Mapping[str, str]) -> None:
+    for name, value in env.items():
+        if not name or "=" in name:
+            raise UsageError(f"env: {name!r} is not a variable's name")
+        _check_text(f"env {name}", f"{name}={value}")
 
 
 def _check_text(field: str, text: str) -> None:

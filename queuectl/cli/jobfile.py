@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -19,8 +18,7 @@ STDIN = "-"
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(slots=True)
-class Source:
+class Source(msgspec.Struct):
     """The bytes of one job and where they stand; `text` is a shell command rather than JSON."""
 
     line: int
