@@ -1,7 +1,8 @@
 """From `mv` into `pending/` to the start of the command, with idle workers and beside a steady load.
 
 The file is written beside the spool; the clock is read just before its rename, and by the command as the first thing
-that it does. That command is a small C program; without a C compiler it is `date`, whose own start then counts too.
+that it does. That command is a small C program, linked statically where that can be done, since what a dynamic loader
+does first is part of the command and not of its start; without a C compiler it is `date`, whose own start then counts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.harness import Bar, Bench, Figure, absolute, at_most, number, percentile
 from benchmarks.place import settle
-from benchmarks.processes import BenchError, output, running, wait_until
+from benchmarks.processes import BenchError, running, wait_until
 from benchmarks.spool import Spool, span
 from benchmarks.template import Template
 
@@ -38,9 +40,10 @@ class Probe:
     def make(cls, directory: Path) -> Probe:
         """Build the command in a directory; it appends `<name> <nanoseconds>` to `directory/started`."""
         started = directory / "started"
-        if shutil.which("cc"):
-            output(["cc", "-O2", "-o", str(directory / "probe"), str(_SOURCE)])
-            return cls(f"{directory}/probe {started} ", time.monotonic_ns, "stamped by a C program")
+        program = directory / "probe"
+        for linked, options in (("static", ["-static"]), ("dynamic", [])) if shutil.which("cc") else ():
+            if subprocess.run(["cc", "-O2", *options, "-o", program, _SOURCE], capture_output=True).returncode == 0:
+                return cls(f"{program} {started} ", time.monotonic_ns, f"stamped by a C program, {linked}")
         command = f'date +"$0 %s%N" >> {started}'
         return cls(f"/bin/sh -c '{command}' ", time.time_ns, "stamped by `date` in a shell, whose start is counted")
 
