@@ -105,7 +105,7 @@ class Admission:
             return _Drop(name, fd, self._read(fd), _arrival(status, now))
         except BadJobFile as error:
             try:
-                self._refuse("pending", name, error, _is_young(os.fstat(fd), now), now, report)
+                self._refuse("pending", name, error, os.fstat(fd), now, report)
             finally:
                 os.close(fd)  # or the file would stay locked by this worker, for all of them
             return None
@@ -118,9 +118,9 @@ class Admission:
             report.left.append((f"{place}/{name}", f"a directory is no job; move it out of {place}/"))
         elif stat.S_ISREG(status.st_mode):
             error = BadJobFile("not readable for this worker", whole=False)
-            self._refuse(place, name, error, _is_young(status, now), now, report)
+            self._refuse(place, name, error, status, now, report)
         else:
-            self._reject(place, name, f"{_kind(status.st_mode)} is no job", now, report)
+            self._reject(place, name, f"{_kind(status.st_mode)} is no job", status, now, report)
 
     def refuse_special(self, place: str, name: str, now: int) -> Report:
         """Reject or leave what has a canonical name and cannot be locked for what it is."""
@@ -136,17 +136,17 @@ class Admission:
             raise BadJobFile(f"larger than max_job_bytes ({self._limit} bytes)")
         return job.parse_new(data)
 
-    def _refuse(self, place: str, name: str, error: BadJobFile, young: bool, now: int, report: Report) -> None:
-        if not error.whole and young:
+    def _refuse(self, place: str, name: str, error: BadJobFile, seen: os.stat_result, now: int, report: Report) -> None:
+        if not error.whole and _is_young(seen, now):
             report.look_again(now + YOUNG_MS)
         else:
-            self._reject(place, name, str(error), now, report)
+            self._reject(place, name, str(error), seen, now, report)
 
-    def _reject(self, place: str, name: str, why: str, now: int, report: Report) -> None:
+    def _reject(self, place: str, name: str, why: str, seen: os.stat_result, now: int, report: Report) -> None:
         if len(why) > LONGEST_WHY:  # it may quote the file
             why = f"{why[: LONGEST_WHY // 2]} … {why[-LONGEST_WHY // 3 :]}"
         try:
-            if self._spool.reject(place, name, why, now=now):
+            if self._spool.reject(place, name, why, now=now, seen=seen):
                 report.rejected.append((name, why))
         except OSError as error:
             report.left += self.stuck(place, name, error)
@@ -170,7 +170,8 @@ class Admission:
     def _name(self, drop: _Drop, taken: dict[str, str], now: int, report: Report) -> None:
         wanted = drop.job.id
         if wanted in taken:
-            self._reject("pending", drop.name, f"id {wanted!r} is already taken ({taken[wanted]})", now, report)
+            why = f"id {wanted!r} is already taken ({taken[wanted]})"
+            self._reject("pending", drop.name, why, os.fstat(drop.fd), now, report)
             return
         due = clock.parse_time(drop.job.run_at, drop.arrived) if drop.job.run_at else drop.arrived
         target = names.WaitingName(clock.stamp(due), drop.job.level, wanted or self._ids.new(due))
@@ -197,10 +198,10 @@ class Admission:
         if isinstance(fd, Miss):
             return report
         try:
-            if not error.whole and place == "pending" and _is_young(os.fstat(fd), now):
-                report.look_again(now + YOUNG_MS)
+            if place == "pending":
+                self._refuse(place, name, error, os.fstat(fd), now, report)
             else:
-                self._reject(place, name, str(error), now, report)
+                self._reject(place, name, str(error), os.fstat(fd), now, report)
         finally:
             os.close(fd)
         return report

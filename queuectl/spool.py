@@ -90,10 +90,11 @@ class Spool(Tree):
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         return os.open(f"{id}.log", flags, 0o600, dir_fd=self.directories["logs"].fd)
 
-    def reject(self, place: str, name: str, why: str, *, now: int) -> str | None:
+    def reject(self, place: str, name: str, why: str, *, now: int, seen: os.stat_result | None = None) -> str | None:
         """Move what is not a job to `rejected/`, bytes untouched, and write `why` beside it in one line.
 
-        The caller holds its lock, unless it is special. Returns its new name, or None when it had gone.
+        The caller holds its lock, unless it is special, and has `seen` what it speaks of. Returns its new name, or None
+        when it had gone.
         """
         source, rejected = self.directories[place], self.directories["rejected"]
         target = names.rejected(clock.stamp(now), os.getpid(), name)
@@ -110,6 +111,12 @@ class Spool(Tree):
             if isinstance(error, FileNotFoundError):
                 return None
             raise
+        if seen and not disk.means(rejected.lstat(target), seen) and source.lstat(name) is None:
+            # RACE: a foreign mv has put another file under the name meanwhile; it goes back, and is looked at anew.
+            # CRASH: it stays in rejected/, with a reason that was another's.
+            os.rename(target, name, src_dir_fd=rejected.fd, dst_dir_fd=source.fd)
+            self.unlink("rejected", target + ".why")
+            return None
         rejected.sync()
         source.sync()
         return target

@@ -194,6 +194,29 @@ def test_nothing_that_is_dropped_raises_an_error(spool: Spool, admit: Any, data:
     assert (len(report.admitted), [name for name, _ in report.rejected]) == (1, ["bad.json"])
 
 
+@pytest.mark.parametrize("data", ["[]", '{"command": "true", "id": "taken"}'], ids=["no job", "no free id"])
+def test_a_job_that_is_moved_over_a_bad_file_is_not_rejected_in_its_place(
+    spool: Spool, admit: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    queue.enqueue("true", id="taken")
+    name = "a.json"
+    drop(spool, name, data)
+    write_new = disk.Directory.write_new
+
+    def move_and_write(self: disk.Directory, *args: Any, **kwargs: Any) -> None:
+        good = spool.path / "tmp" / "good.json"
+        good.write_text('{"command": "good"}')
+        os.rename(good, spool.path / "pending" / name)
+        write_new(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.Directory, "write_new", move_and_write)
+        assert admit(name) == Report()
+    assert os.listdir(spool.path / "rejected") == []
+    assert len(admit(name).admitted) == 1
+    assert commands(spool) == ["true", "good"]
+
+
 def test_a_drop_that_is_too_large_is_rejected_with_the_limit(spool: Spool, admit: Any) -> None:
     drop(spool, "a.json", '{"command": "x", "meta": {"x": "' + "y" * 1000 + '"}}')
     assert admit().rejected == [("a.json", "larger than max_job_bytes (1000 bytes)")]
