@@ -188,13 +188,14 @@ def test_a_read_only_page_of_a_job_offers_nothing_and_no_key_does(cli: Cli, brow
 
 def test_output_has_the_colours_that_its_escapes_ask_for(served: Dashboard, cli: Cli, open_page: Open) -> None:
     text = (
-        r"\033[1;94mA\033[0m\033[42mB\033[49mC\033[38;5;3mD\033[0m\033[38;5;200;4mE\033[0m\033]0;title\007F 1%%\r99%%\n"
+        r"\033[1;94mA\033[0m\033[42;3mB\033[49mC\033[23;38;5;3mD\033[38;5;200;4mE\033[0mF 1%%\r99%%"
+        r"\033]0;title\007\n"
     )
     cli.enqueue("--id", "one", f"printf '{text}'")
     cli.drain()
     page = open_page(f"{served.url}/jobs/one")
     expect(page.get_by_role("log")).to_have_text("ABCDE99%\n")
-    assert styles(page) == [["A", "bold f12"], ["B", "b2"], ["D", "f3"], ["E", "underline"]]
+    assert styles(page) == [["A", "bold f12"], ["B", "b2 italic"], ["C", "italic"], ["D", "f3"], ["E", "underline"]]
 
 
 def test_each_style_of_output_ends_by_itself(served: Dashboard, cli: Cli, open_page: Open) -> None:
