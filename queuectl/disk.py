@@ -240,7 +240,7 @@ def read(fd: int, limit: int) -> bytes:
 
 def write(fd: int, data: bytes) -> None:
     """Write all of `data`."""
-    done = os.write(fd, data)
+    done = os.write(fd, data) if data else 0
     while done < len(data):
         done += os.write(fd, data[done:])
 
